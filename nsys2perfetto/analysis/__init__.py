@@ -1,0 +1,1 @@
+"""Pure functions over numpy columns: nesting, projection, occupancy. No I/O, no protobuf."""

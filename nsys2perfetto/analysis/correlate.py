@@ -1,0 +1,100 @@
+"""Which GPU operations a call submitted: the join by (process, correlation id).
+
+A correlation id is unique only within a process (NSYS_SCHEMA section 2), so both sides are keyed by
+the process too. One launch of a CUDA graph submits many operations, all under the id of that call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+I64 = npt.NDArray[np.int64]
+
+NO_KEY = -1
+_CORRELATION_BITS = 40
+_DENSE = 8
+"""A lookup table is worth it while it has at most this many entries an operation."""
+
+
+def keys(process: Sequence[I64], correlation: Sequence[I64]) -> list[I64]:
+    """One number for each (process, correlation id), the same in every table.
+
+    Args:
+        process: For each table the globalPid of each row, shape (n,).
+        correlation: For each table the correlation id of each row; 0 and below mean "none"
+            (unified-memory migrations have 0).
+
+    Returns:
+        For each table a key a row, NO_KEY where there is none.
+    """
+    known = np.unique(np.concatenate([np.unique(p) for p in process] or [np.empty(0, np.int64)]))
+    result = []
+    for pids, ids in zip(process, correlation, strict=True):
+        rank = np.searchsorted(known, pids) if len(known) > 1 else np.zeros(len(pids), np.int64)
+        valid = (ids > 0) & (ids < 1 << _CORRELATION_BITS)
+        result.append(np.where(valid, (rank << _CORRELATION_BITS) | ids, NO_KEY))
+    return result
+
+
+@dataclass(frozen=True)
+class Submissions:
+    """The operations of each call: call i submitted `order[first[i]:first[i] + count[i]]`.
+
+    Attributes:
+        order: Row numbers of the operations that have a key, sorted by key.
+        first, count: Shape (calls,).
+    """
+
+    order: I64
+    first: I64
+    count: I64
+
+
+def match(call_key: I64, operation_key: I64) -> Submissions:
+    """Finds the operations of each call; keys as `keys` gives them."""
+    order = np.arange(len(operation_key), dtype=np.int64)
+    if len(operation_key) and int(operation_key.min()) < 0:
+        order = order[operation_key >= 0]
+    key = operation_key[order] if len(order) < len(operation_key) else operation_key
+    if (key[1:] < key[:-1]).any():
+        by_key = np.argsort(key, kind="stable")
+        order, key = order[by_key], key[by_key]
+    if not len(key):
+        zero = np.zeros(len(call_key), np.int64)
+        return Submissions(order, zero, zero.copy())
+    low, high = int(key[0]), int(key[-1])
+    if high - low < _DENSE * len(key) + 1024:
+        # Ids of one process are dense: a table of counts answers in one step.
+        counts = np.bincount(key - low, minlength=high - low + 1)
+        starts = np.cumsum(counts) - counts
+        inside = (call_key >= low) & (call_key <= high)
+        place = np.where(inside, call_key - low, 0)
+        first, count = starts[place], np.where(inside, counts[place], 0)
+    else:
+        first = np.searchsorted(key, call_key)
+        count = np.searchsorted(key, call_key, side="right") - first
+        count[call_key == NO_KEY] = 0
+    return Submissions(order, first, count)
+
+
+def submitting_call(submissions: Submissions, operations: int) -> I64:
+    """The row number of the call that submitted each operation, shape (operations,); -1: none.
+
+    Where several calls share a correlation id the last one counts, as in Perfetto's engine.
+    """
+    call = np.full(operations, -1, np.int64)
+    count = submissions.count
+    single = np.nonzero(count == 1)[0]
+    call[submissions.order[submissions.first[single]]] = single
+    many = np.nonzero(count > 1)[0]
+    if len(many):
+        size = count[many]
+        ends = np.cumsum(size)
+        index = np.arange(ends[-1]) - np.repeat(ends - size, size)
+        rows = submissions.order[np.repeat(submissions.first[many], size) + index]
+        call[rows] = np.repeat(many, size)
+    return call

@@ -1,0 +1,226 @@
+"""An open capture: its tables and columns, and their rows as Polars frames.
+
+SQLite's rows come as Arrow batches through ADBC (`adbc-driver-sqlite`), without a Python object a
+value. The file is opened `immutable`: SQLite takes no lock, reads no journal and creates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import adbc_driver_manager as adbc
+import adbc_driver_sqlite
+import polars as pl
+
+from nsys2perfetto.errors import CaptureError
+from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys.text import to_text
+
+Kind = Literal["int", "real", "text"]
+Columns = Mapping[str, Kind]
+
+ROWS_PER_BATCH = 500_000
+"""Rows read at a time: about 100 MB of Arrow columns for the widest table."""
+
+_ADBC_BATCH = str(65536)
+_MAX_TEXT = 65536
+"""Characters kept of one text value: longer ones (whole files, damaged lengths) are cut."""
+
+_NSYS_TABLES = ("StringIds", "META_DATA_EXPORT", "EXPORT_META_DATA", "TARGET_INFO_SESSION_START_TIME")
+
+
+class Capture:
+    """An nsys SQLite export, open for reading.
+
+    Attributes:
+        path: The file.
+        tables: Column names of each table, both as the file spells them.
+
+    Use it as a context manager. Every failure of SQLite is raised as a CaptureError.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = source.printable(str(self.path))
+        source.check(self.path)
+        self.size = self.path.stat().st_size
+        uri = f"file:{quote(str(self.path.absolute()))}?mode=ro&immutable=1"
+        try:
+            self._database = adbc_driver_sqlite.connect(uri)
+            self._connection = adbc.AdbcConnection(self._database)
+        except adbc.Error as error:
+            raise self._failure(error) from None
+        try:
+            self.tables = self._probe()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+        self._database.close()
+
+    def _probe(self) -> dict[str, list[str]]:
+        columns = self.sql(
+            "SELECT m.name AS tab, c.name AS col FROM sqlite_master m, pragma_table_info(m.name) c "
+            "WHERE m.type IN ('table', 'view') ORDER BY m.rowid, c.cid"
+        )
+        tables: dict[str, list[str]] = {}
+        if len(columns):
+            for table, column in columns.select(
+                pl.col("tab").cast(pl.String), pl.col("col").cast(pl.String)
+            ).iter_rows():
+                tables.setdefault(table, []).append(column)
+        known = any(t in tables for t in _NSYS_TABLES) or any(
+            t.startswith(("CUPTI_ACTIVITY_KIND_", "TARGET_INFO_")) for t in tables
+        )
+        if not known:
+            raise CaptureError(
+                f"{self.name} is an SQLite file but not an nsys export: it has none of nsys' tables"
+            )
+        return tables
+
+    def has(self, table: str, *columns: str) -> bool:
+        """Whether the table exists and has all these columns."""
+        return table in self.tables and set(columns) <= set(self.tables[table])
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """Runs one query; the types are SQLite's.
+
+        Raises:
+            CaptureError: The file is damaged, or the query does not fit it.
+        """
+        try:
+            with adbc.AdbcStatement(self._connection) as statement:
+                statement.set_options(**{"adbc.sqlite.query.batch_rows": _ADBC_BATCH})
+                statement.set_sql_query(query)
+                stream, _ = statement.execute_query()
+                return pl.DataFrame(stream)
+        except (adbc.Error, pl.exceptions.PolarsError) as error:
+            raise self._failure(error) from None
+
+    def count(self, table: str, where: str = "") -> int:
+        """How many rows a table has; 0 where it does not exist."""
+        if table not in self.tables:
+            return 0
+        return int(self.sql(f"SELECT count(*) AS n FROM {_quoted(table)}{_where(where)}")["n"][0])
+
+    def batches(
+        self, table: str, columns: Columns, where: Sequence[str] = ()
+    ) -> Iterator[pl.DataFrame]:
+        """Reads columns of a table, at most ROWS_PER_BATCH rows at a time, in the file's order.
+
+        Args:
+            table: One that is not there has no rows.
+            columns: Name to kind; a column that the table lacks is all null. `int` is Int64 (an
+                unsigned 64-bit value above 2^63 comes negative, as SQLite stores it), `real` is
+                Float64, `text` is String with invalid UTF-8 replaced.
+            where: SQL conditions, all of which must hold.
+        """
+        if table not in self.tables:
+            return
+        for low, high in self._row_ranges(table):
+            rows = [f"rowid BETWEEN {low} AND {high}"] if high is not None else []
+            frame = self._read(table, columns, [*rows, *where])
+            if len(frame):
+                yield frame
+
+    def read(self, table: str, columns: Columns, where: Sequence[str] = ()) -> pl.DataFrame:
+        """Reads columns of a table whole; see `batches`. An absent table gives an empty frame."""
+        frames = list(self.batches(table, columns, where))
+        if frames:
+            return pl.concat(frames)
+        return pl.DataFrame(schema={name: _DTYPES[kind] for name, kind in columns.items()})
+
+    def _row_ranges(self, table: str) -> Iterator[tuple[int, int | None]]:
+        """Spans of rowid that hold about ROWS_PER_BATCH rows each; (0, None) for a whole table."""
+        try:
+            span = self.sql(f"SELECT min(rowid) AS a, max(rowid) AS b FROM {_quoted(table)}")
+            low, high = span["a"][0], span["b"][0]
+        except CaptureError:
+            yield 0, None  # a view, or a table without rowid
+            return
+        if low is None:
+            return
+        if not isinstance(low, int) or not isinstance(high, int):
+            yield 0, None
+            return
+        if high - low > 100 * ROWS_PER_BATCH and high - low > 4 * self.count(table):
+            yield 0, None  # ids with large holes: not how nsys numbers rows
+            return
+        for start in range(low, high + 1, ROWS_PER_BATCH):
+            yield start, min(start + ROWS_PER_BATCH - 1, high)
+
+    def _read(self, table: str, columns: Columns, where: Sequence[str]) -> pl.DataFrame:
+        present = set(self.tables[table])
+
+        def query(cast: bool) -> str:
+            return (
+                "SELECT "
+                + ", ".join(_expression(c, k, c in present, cast) for c, k in columns.items())
+                + f" FROM {_quoted(table)}"
+                + _where(" AND ".join(f"({w})" for w in where))
+            )
+
+        # Columns hold what they declare in every real export. A cast costs a tenth of the reading
+        # time, so it is left to the files where a value is of another type.
+        try:
+            frame = self.sql(query(cast=False))
+            lies = any(
+                frame[c].dtype != _RAW_DTYPES[k] and frame[c].null_count() < len(frame)
+                for c, k in columns.items()
+            )
+        except CaptureError:
+            lies = True
+        if lies:
+            frame = self.sql(query(cast=True))
+        return frame.select(
+            to_text(frame[c]) if k == "text" else frame[c].cast(_DTYPES[k])
+            for c, k in columns.items()
+        )
+
+    def _failure(self, error: Exception) -> CaptureError:
+        text = str(error).lower()
+        if "malformed" in text or "corrupt" in text or "disk i/o" in text or "not a database" in text:
+            return CaptureError(f"{self.name} is damaged (SQLite: {_short(error)}): export it again")
+        if "locked" in text or "busy" in text:
+            return CaptureError(
+                f"{self.name} is locked: another program is writing it; wait until it has finished"
+            )
+        return CaptureError(f"{self.name}: SQLite cannot read it: {_short(error)}")
+
+
+_DTYPES: dict[Kind, pl.DataType] = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}
+_RAW_DTYPES: dict[Kind, pl.DataType] = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.Binary()}
+_SQL_TYPES: dict[Kind, str] = {"int": "INTEGER", "real": "REAL", "text": "BLOB"}
+
+
+def _expression(column: str, kind: Kind, present: bool, cast: bool) -> str:
+    name = _quoted(column)
+    if not present:
+        return f"NULL AS {name}"
+    if kind == "text":
+        return f"CAST(substr({name}, 1, {_MAX_TEXT}) AS BLOB) AS {name}"
+    return f"CAST({name} AS {_SQL_TYPES[kind]}) AS {name}" if cast else name
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _where(condition: str) -> str:
+    return f" WHERE {condition}" if condition else ""
+
+
+def _short(error: Exception) -> str:
+    return source.printable(str(error).splitlines()[0])[:200]

@@ -1,0 +1,209 @@
+"""Tables of timed events as columns: what repeats becomes a code, what differs stays a column.
+
+Every table of nsys that holds events is read by this one function; what the tables are called and
+what their columns mean is said where they are used (`nsys.gpu_work`, `tracks.call_tables`, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from nsys2perfetto.nsys.capture import Capture, Columns
+from nsys2perfetto.nsys.dictionary import RowDictionary
+
+I64 = npt.NDArray[np.int64]
+
+TIME_LIMIT = 1 << 62
+"""ns: 146 years. What lies beyond is damage, and sums of two such times would overflow."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a capture to take.
+
+    Attributes:
+        start, end: ns as the capture counts; events that overlap [start, end] are taken whole.
+        pids: Process ids of the operating system; empty for all.
+    """
+
+    start: int | None = None
+    end: int | None = None
+    pids: frozenset[int] = frozenset()
+
+    def __bool__(self) -> bool:
+        return self.start is not None or self.end is not None or bool(self.pids)
+
+    def where(self, start: str, end: str | None, owner: str | None) -> list[str]:
+        """SQL conditions for a table with these columns.
+
+        Args:
+            start: Column of the start time.
+            end: Column of the end time; None where events are points.
+            owner: Column with a globalPid or globalTid; None where events belong to no process.
+        """
+        terms = []
+        if self.start is not None:
+            last = f'coalesce("{end}", {1 << 62})' if end else f'"{start}"'
+            terms.append(f"{last} >= {self.start}")
+        if self.end is not None:
+            terms.append(f'"{start}" <= {self.end}')
+        if self.pids and owner:
+            pids = ", ".join(str(p) for p in sorted(self.pids))
+            terms.append(f'(("{owner}" >> 24) & 16777215) IN ({pids})')
+        return terms
+
+
+@dataclass
+class Events:
+    """Columns of one table's events; all arrays have shape (n,).
+
+    Attributes:
+        table: The nsys table.
+        start, end: ns, as the capture counts.
+        code: Row of `config` that each event has.
+        config: The distinct combinations of the columns that repeat.
+        values: Columns of their own, by name; null is -1 in integers, NaN in reals.
+        valid: For the nullable ones among them: where they are not null.
+        rows_read: Rows that the selection took from the table.
+        filtered: Rows that the selection left out.
+        dropped: Reason to number, for rows that were read but are no event that can be shown.
+    """
+
+    table: str
+    start: I64
+    end: I64
+    code: npt.NDArray[np.uint32]
+    config: pl.DataFrame
+    values: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    valid: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    rows_read: int = 0
+    filtered: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    open_ended: int = 0
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, rows: npt.NDArray[np.generic]) -> Events:
+        """The events of a mask or of row numbers; the configurations stay."""
+        return Events(
+            self.table,
+            self.start[rows],
+            self.end[rows],
+            self.code[rows],
+            self.config,
+            {name: column[rows] for name, column in self.values.items()},
+            {name: mask[rows] for name, mask in self.valid.items()},
+        )
+
+    def column(self, name: str) -> npt.NDArray[np.generic]:
+        """A configuration column spread over the events, shape (n,); null must not occur in it."""
+        return self.config[name].to_numpy()[self.code]
+
+
+def read(
+    capture: Capture,
+    table: str,
+    config: Columns,
+    values: Columns | None = None,
+    *,
+    start: str = "start",
+    end: str | None = "end",
+    owner: str | None = None,
+    selection: Selection | None = None,
+    where: Sequence[str] = (),
+    nullable: Collection[str] = (),
+) -> Events:
+    """Reads a table of events, in the order of the file.
+
+    Args:
+        capture: Where from; a table that it lacks has no events.
+        table: Name of the table.
+        config: Columns that repeat from event to event.
+        values: Columns that differ from event to event; a null integer becomes -1, a null real
+            NaN.
+        start, end: Columns of the times; no `end` for events that are points. An event without an
+            end was still open when the capture ended: it ends with the last event of its table.
+        owner: Column with the globalPid or globalTid, for the process filter.
+        selection: Time range and processes to take.
+        where: Further SQL conditions: rows that they exclude are not events at all.
+        nullable: Columns of `values` in which every number is possible, so that null must be told
+            apart.
+    """
+    values = values or {}
+    selected = selection.where(start, end, owner) if selection else []
+    times: Columns = {start: "int"} | ({end: "int"} if end else {})
+    dictionary = RowDictionary()
+    result = Events(table, *(np.empty(0, np.int64),) * 2, np.empty(0, np.uint32), pl.DataFrame())
+    parts: list[list[npt.NDArray[np.generic]]] = []
+    # A column may serve as value and time at once; each is read once.
+    for batch in capture.batches(table, {**times, **config, **values}, [*where, *selected]):
+        result.rows_read += len(batch)
+        frame = _sound(batch, start, end, result)
+        if not len(frame):
+            continue
+        part: list[npt.NDArray[np.generic]] = [
+            frame[start].to_numpy(),
+            (frame[end] if end else frame[start]).fill_null(-TIME_LIMIT).to_numpy(),
+            dictionary.encode(frame.select(config.keys())) if config else np.zeros(
+                len(frame), np.uint32
+            ),
+        ]
+        for name, kind in values.items():
+            null = -1 if kind == "int" else float("nan")
+            part.append(frame[name].fill_null(null).to_numpy())
+        part += [frame[name].is_not_null().to_numpy() for name in nullable]
+        parts.append(part)
+    result.config = dictionary.table()
+    if not len(result.config):
+        result.config = pl.DataFrame(schema={c: _EMPTY[k] for c, k in config.items()})
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    if columns:
+        result.start, result.end, result.code = columns[:3]  # type: ignore[assignment]
+        result.values = dict(zip(values, columns[3:], strict=False))
+        result.valid = dict(zip(nullable, columns[3 + len(values) :], strict=True))
+        still_open = result.end == -TIME_LIMIT
+        if result.open_ended:
+            last = max(int(result.end.max()), int(result.start.max()))
+            result.end = np.where(still_open, last, result.end)
+    else:
+        result.values = {name: np.empty(0, np.int64) for name in values}
+        result.valid = {name: np.empty(0, np.bool_) for name in nullable}
+    if selected and table in capture.tables:
+        total = capture.count(table, " AND ".join(f"({w})" for w in where))
+        result.filtered = total - result.rows_read
+    return result
+
+
+_EMPTY = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}
+
+
+def _sound(batch: pl.DataFrame, start: str, end: str | None, result: Events) -> pl.DataFrame:
+    """The rows that have sensible times; the others are counted by what is wrong with them."""
+    begin = pl.col(start)
+    checks = {
+        "no start time": begin.is_null(),
+        "start time out of range": begin.abs() >= TIME_LIMIT,
+    }
+    if end:
+        checks |= {
+            "end time out of range": pl.col(end).abs() >= TIME_LIMIT,
+            "ends before it starts": pl.col(end) < begin,
+        }
+        result.open_ended += batch[end].null_count()
+    flags = batch.select(**{name: test.fill_null(False) for name, test in checks.items()})
+    bad = flags.select(pl.any_horizontal(pl.all()).alias("bad"))["bad"]
+    if not bad.any():
+        return batch
+    left = pl.Series([True] * len(batch))
+    for name in flags.columns:
+        count = int((flags[name] & left).sum())
+        left &= ~flags[name]
+        if count:
+            result.dropped[name] = result.dropped.get(name, 0) + count
+    return batch.filter(~bad)

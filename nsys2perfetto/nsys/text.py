@@ -1,0 +1,45 @@
+"""Text from a capture: any bytes become valid UTF-8, and ids become the strings they stand for."""
+
+from __future__ import annotations
+
+import polars as pl
+
+
+def to_text(values: pl.Series) -> pl.Series:
+    """A Binary series as String; invalid UTF-8 becomes U+FFFD, null stays null.
+
+    Only the distinct values that are not valid UTF-8 are touched one by one.
+    """
+    if values.dtype != pl.Binary:
+        return values.cast(pl.String)
+    text = values.cast(pl.String, strict=False)
+    if text.null_count() == values.null_count():
+        return text
+    broken = values.filter(text.is_null() & values.is_not_null()).unique()
+    mended = pl.Series([b.decode("utf-8", "replace") for b in broken.to_list()], dtype=pl.String)
+    repaired = values.replace_strict(broken, mended, default=None, return_dtype=pl.String)
+    return text.fill_null(repaired).alias(values.name)
+
+
+class StringTable:
+    """The table StringIds: names are stored once, rows refer to them by id.
+
+    Args:
+        ids: Int64, may repeat in a damaged file (the first wins).
+        values: String.
+    """
+
+    def __init__(self, ids: pl.Series, values: pl.Series) -> None:
+        frame = pl.DataFrame({"id": ids, "value": values}).drop_nulls("id")
+        self._table = frame.unique("id", keep="first", maintain_order=True)
+
+    def look_up(self, ids: pl.Series) -> pl.Series:
+        """The string of each id; null where the id is null or not in the table."""
+        found = pl.DataFrame({"id": ids.cast(pl.Int64)}).join(
+            self._table, on="id", how="left", maintain_order="left"
+        )
+        return found["value"].alias(ids.name)
+
+    def ids_of(self, prefix: str) -> list[int]:
+        """The ids of all strings that begin with `prefix`."""
+        return self._table.filter(pl.col("value").str.starts_with(prefix))["id"].to_list()

@@ -1,0 +1,115 @@
+"""What a conversion tells about itself: plain data, for the summary and for Python users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FamilyCount:
+    """How many events of one kind went in and out.
+
+    Always `read + filtered` = rows of the table that are events, and
+    `read` = `written + joined + sum(left_out.values())`.
+    """
+
+    family: str
+    """`kernel`, `memcpy`, `cuda_api`, `nvtx`, ...: also the names for `only` and `skip`."""
+    table: str
+    """The nsys table they come from."""
+    read: int
+    """Rows taken from the table."""
+    written: int
+    """Slices, instants or samples in the trace."""
+    filtered: int = 0
+    """Rows that the user's time range or process filter left out."""
+    joined: int = 0
+    """Rows that became arguments of another family's events (waits: of their CUDA call)."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Reason to number, for rows that are damaged and cannot be shown."""
+    total_ns: int = 0
+    """Sum of the durations of what was written, ns."""
+
+    def plus(self, other: FamilyCount) -> FamilyCount:
+        """Both counts together, for a family that has several tables."""
+        left_out = dict(self.left_out)
+        for reason, count in other.left_out.items():
+            left_out[reason] = left_out.get(reason, 0) + count
+        return FamilyCount(
+            self.family,
+            f"{self.table}, {other.table}",
+            self.read + other.read,
+            self.written + other.written,
+            self.filtered + other.filtered,
+            self.joined + other.joined,
+            left_out,
+            self.total_ns + other.total_ns,
+        )
+
+
+@dataclass(frozen=True)
+class GpuInfo:
+    """A GPU of the capture."""
+
+    id: int
+    name: str
+    kernels: int = 0
+
+
+@dataclass(frozen=True)
+class CaptureInfo:
+    """What a capture is; nothing here names the machine or its user."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    nsys_version: str | None
+    """Of the nsys that exported the file; None before 2022."""
+    schema_version: str | None
+    session_start_utc_ns: int | None
+    """ns since 1970."""
+    gpus: list[GpuInfo]
+    processes: list[tuple[int, str]]
+    """Process id and program name of each process that has events."""
+    duration_ns: int
+    """From the first event to the end of the last."""
+    notes: list[str]
+    """Suspicious or worth knowing, one sentence each, most important first."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The result of `convert`."""
+
+    capture: CaptureInfo
+    output: Path
+    output_size: int
+    """Bytes of the file."""
+    families: list[FamilyCount]
+    derived: dict[str, int]
+    """Slices that the tool added: `wake_up`, `nvtx_projection`, ..."""
+    time_shift_ns: int
+    """Added to every timestamp, so that none is negative; 0 as a rule."""
+    arrows: int
+    """Arrows from CUDA calls to the GPU work that they submitted."""
+
+    @property
+    def events_read(self) -> int:
+        """Events taken from the capture."""
+        return sum(f.read for f in self.families)
+
+    @property
+    def events_written(self) -> int:
+        """Events in the trace, those that became arguments of others included."""
+        return sum(f.written + f.joined for f in self.families)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Reason to number of events that could not be shown, over all families."""
+        total: dict[str, int] = {}
+        for f in self.families:
+            for reason, count in f.left_out.items():
+                key = f"{f.family}: {reason}"
+                total[key] = total.get(key, 0) + count
+        return total

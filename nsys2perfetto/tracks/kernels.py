@@ -1,0 +1,192 @@
+"""Kernels: launch configuration, what follows from it, and the names by which tools know them.
+
+Argument names are the ones that Perfetto's GPU tables and its GpuCompute plugin read
+(`registers_per_thread`, `shared_mem_dynamic`, `workgroup_size`, ...). Whatever repeats lies in the
+interned kernel, one for each configuration; a packet then has only grid and block. An argument that
+differs from launch to launch would cost the engine a whole argument set a kernel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from nsys2perfetto.analysis import occupancy
+from nsys2perfetto.nsys.enums import CACHE_CONFIG, LAUNCH_TYPE
+from nsys2perfetto.nsys.events import Events
+from nsys2perfetto.nsys.gpus import Gpus
+from nsys2perfetto.nsys.text import StringTable
+from nsys2perfetto.tracks.compute_args import ComputeArgs
+from nsys2perfetto.tracks.gpu_family import GpuFamily, is_set, uint32
+from nsys2perfetto.tracks.gpu_queues import Queues
+from nsys2perfetto.tracks.processes import Tracks
+from nsys2perfetto.tracks.strings import StringPool
+from nsys2perfetto.wire import ragged
+from nsys2perfetto.wire.ragged import Ragged
+from nsys2perfetto.wire.template import Placeholders
+
+_DIMENSIONS = ["gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ"]
+_INTERNED_KERNELS = 1000
+"""GpuInternedData.compute_kernels."""
+_UNNAMED = "[unnamed kernel]"
+
+
+def family(
+    events: Events,
+    strings: StringTable,
+    queues: Queues,
+    gpus: Gpus,
+    tracks: Tracks,
+    names: StringPool,
+    args: ComputeArgs,
+) -> GpuFamily:
+    """Prepares kernels for writing.
+
+    Args:
+        events: From `nsys.gpu_work.kernels`, its config after `Queues.with_gpu`.
+        strings: The capture's string table.
+        queues: With the kernels' queues defined.
+        gpus: For multiprocessor counts and limits.
+        tracks: For process names.
+        names: The GPU sequence's event names; the short names are added.
+        args: The GPU sequence's argument names; the kernels' are added.
+    """
+    kernels = with_names(events.config, strings).with_columns(uint32(c) for c in _DIMENSIONS)
+    kernels = kernels.with_columns(_launch(kernels, gpus))
+    config = (
+        queues.place(kernels)
+        .with_columns(
+            pl.lit(queues.stage_iid["kernel"], dtype=pl.Int64).alias("stage_iid"),
+            names.iids(kernels["name"]).alias("name_iid"),
+            pl.Series("kernel_iid", np.arange(1, len(kernels) + 1), dtype=pl.Int64),
+        )
+        .hstack(kernels.select(_DIMENSIONS))
+    )
+    interned = _interned(kernels, gpus, tracks, args)
+    return GpuFamily("kernel", events, config, _fill, interned=lambda: [interned])
+
+
+def with_names(config: pl.DataFrame, strings: StringTable) -> pl.DataFrame:
+    """Adds `name` (short, else demangled, else mangled), `demangled` and `mangled`.
+
+    `nsys stats` falls back the same way (NSYS_SCHEMA section 7).
+    """
+    short, demangled, mangled = (
+        strings.look_up(config[column]) for column in ("shortName", "demangledName", "mangledName")
+    )
+    return config.with_columns(
+        demangled.alias("demangled"),
+        mangled.alias("mangled"),
+        pl.coalesce(
+            pl.lit(short).replace("", None),
+            pl.lit(demangled).replace("", None),
+            pl.lit(mangled).replace("", None),
+            pl.lit(_UNNAMED),
+        ).alias("name"),
+    )
+
+
+def _launch(kernels: pl.DataFrame, gpus: Gpus) -> list[pl.Series]:
+    """What follows from a launch: totals, waves, theoretical occupancy; null where not known."""
+    threads = (kernels["blockX"] * kernels["blockY"] * kernels["blockZ"]).alias("workgroup_size")
+    blocks = (kernels["gridX"] * kernels["gridY"] * kernels["gridZ"]).alias("grid_size")
+    launch = kernels.select(
+        "gpu",
+        threads.fill_null(0),
+        blocks.fill_null(0),
+        registers=pl.col("registersPerThread").fill_null(0),
+        shared=pl.col("staticSharedMemory").fill_null(0)
+        + pl.col("dynamicSharedMemory").fill_null(0),
+        executed=pl.col("sharedMemoryExecuted").fill_null(0),
+    )
+    waves = np.full(len(kernels), np.nan)
+    percent = np.full(len(kernels), np.nan)
+    for gpu in gpus.by_id.values():
+        limits = occupancy.limits_of(*gpu.compute_capability) if gpu.compute_capability else None
+        row = np.nonzero(launch["gpu"].to_numpy() == gpu.id)[0]
+        if limits is None or not len(row):
+            continue
+        _, size, grid, *resources = (column.to_numpy() for column in launch[row])
+        resident, _ = occupancy.blocks_per_sm(limits, size, *resources)
+        percent[row] = occupancy.theoretical_occupancy_pct(limits, size, resident)
+        if gpu.sm_count:
+            waves[row] = occupancy.waves_per_multiprocessor(grid, gpu.sm_count, resident)
+    return [
+        threads,
+        blocks,
+        (threads * blocks).alias("thread_count"),
+        pl.Series("waves", waves).fill_nan(None),
+        pl.Series("occupancy", percent).fill_nan(None),
+    ]
+
+
+def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeArgs) -> Ragged:
+    """An InternedComputeKernel for each configuration."""
+
+    def named(labels: dict[int, str], column: str) -> pl.Series:
+        return kernels[column].replace_strict(
+            labels, default=kernels[column].cast(pl.String), return_dtype=pl.String
+        )
+
+    arch = {
+        g.id: "sm_{}{}".format(*g.compute_capability)
+        for g in gpus.by_id.values()
+        if g.compute_capability
+    }
+    processes = kernels["globalPid"].fill_null(0)
+    distinct = processes.unique().to_list()
+    optional = kernels.select(
+        graph_id=is_set("graphId"),
+        graph_node_id=is_set("graphNodeId"),
+        green_context=is_set("greenContextId"),
+        cluster_x=is_set("clusterX"),
+        cluster_y=is_set("clusterY"),
+        cluster_z=is_set("clusterZ"),
+        local_mem_per_thread=is_set("localMemoryPerThread"),
+        # 1 is the ordinary launch; saying so each time would drown what is special.
+        launch_type=pl.when(pl.col("launchType") > 1).then(
+            named(LAUNCH_TYPE, "launchType")
+        ),
+    )
+    columns: dict[str, pl.Series] = {
+        "device": kernels["deviceId"],
+        "stream": kernels["streamId"],
+        "registers_per_thread": kernels["registersPerThread"],
+        "shared_mem_static": kernels["staticSharedMemory"],
+        "shared_mem_dynamic": kernels["dynamicSharedMemory"],
+        "shared_mem_config_size": kernels["sharedMemoryExecuted"],
+        "func_cache_config": named(CACHE_CONFIG, "cacheConfig"),
+        "workgroup_size": kernels["workgroup_size"],
+        "grid_size": kernels["grid_size"],
+        "thread_count": kernels["thread_count"],
+        "waves_per_multiprocessor": kernels["waves"],
+        "theoretical_occupancy_pct": kernels["occupancy"],
+        **{name: optional[name] for name in optional.columns},
+        "process_id": processes.replace_strict(
+            distinct, [tracks.pid(p) for p in distinct], return_dtype=pl.Int64
+        ),
+        "process_name": processes.replace_strict(
+            distinct, [tracks.name_of_process(p) for p in distinct], return_dtype=pl.String
+        ),
+    }
+    body = ragged.concat(
+        ragged.encode_varint(1, np.arange(1, len(kernels) + 1)),
+        ragged.encode_string(2, kernels["mangled"]),
+        ragged.encode_string(3, kernels["demangled"]),
+        ragged.encode_string(
+            4, kernels["gpu"].replace_strict(arch, default=None, return_dtype=pl.String)
+        ),
+        args.encode(5, columns),
+    )
+    return ragged.length_delimited(_INTERNED_KERNELS, body)
+
+
+def _fill(p: Placeholders, event: pb.GpuRenderStageEvent) -> None:
+    event.name_iid = p["name_iid"]
+    event.kernel_iid = p["kernel_iid"]
+    for axis in "XYZ":
+        if f"grid{axis}" in p:
+            setattr(event.launch.grid_size, axis.lower(), p[f"grid{axis}"])
+        if f"block{axis}" in p:
+            setattr(event.launch.workgroup_size, axis.lower(), p[f"block{axis}"])

@@ -1,0 +1,265 @@
+"""NVTX ranges and marks where the program made them, and ranges projected onto the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from nsys2perfetto.analysis import nesting, nvtx_projection
+from nsys2perfetto.nsys import nvtx
+from nsys2perfetto.nsys.events import Events
+from nsys2perfetto.nsys.ids import PROCESS_MASK
+from nsys2perfetto.nsys.text import StringTable
+from nsys2perfetto.protos import extensions_pb2 as ext
+from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.instants import instants
+from nsys2perfetto.tracks.processes import Tracks
+from nsys2perfetto.tracks.thread_pools import AnnotationKind, Pools, annotate
+from nsys2perfetto.tracks.thread_slices import (
+    SliceFamily,
+    lane_tracks,
+    tracks_of_processes,
+    with_own_track,
+)
+from nsys2perfetto.wire.stamp import RowSlot
+from nsys2perfetto.wire.template import DOUBLE, Placeholders
+
+I64 = npt.NDArray[np.int64]
+
+CATEGORY = "nvtx"
+PROJECTED_CATEGORY = "nvtx_gpu"
+PRIORITY = 0
+PROJECTED_PRIORITY = 0
+
+_RANGES_TRACK = "NVTX start/end ranges"
+_PROJECTION_TRACK = "NVTX on GPU"
+_PROJECTION_HELP = (
+    "Each NVTX range from the start of the first to the end of the last GPU operation that was "
+    "launched inside it, on its thread."
+)
+
+
+@dataclass(frozen=True)
+class Nvtx:
+    """NVTX events prepared for writing."""
+
+    events: Events
+    slots: pl.DataFrame
+    """A row a configuration: thread, name and what becomes arguments."""
+    kinds: dict[str, AnnotationKind]
+    iids: dict[str, int]
+    type: I64
+    """eventType of each event."""
+
+    def _row_slots(self) -> dict[str, RowSlot]:
+        return {
+            name: RowSlot(DOUBLE, optional=True)
+            if name in nvtx.REAL_PAYLOADS
+            else RowSlot.fitting(values, optional=True)  # type: ignore[arg-type]
+            for name, values in self.events.values.items()
+        }
+
+    def _fill(self, p: Placeholders, event: pb.TrackEvent) -> None:
+        annotate(p, event, self.kinds, self.iids)
+
+    def push_pop(self) -> SliceFamily:
+        """Push/pop ranges, on their threads."""
+        return self._slices(np.isin(self.type, nvtx.PUSH_POP), self.slots)
+
+    def start_end(self, tracks: Tracks) -> SliceFamily:
+        """Start/end ranges, which need not nest: on tracks of their process, without overlap."""
+        mask = np.isin(self.type, nvtx.START_END)
+        threads = self.slots["thread"].to_numpy()
+        # Here the threads are arguments, since the track does not tell them.
+        slots = self.slots.rename({"thread": "thread_id"}).with_columns(
+            pl.col("thread_id") & 0xFFFFFF, pl.lit(0, dtype=pl.Int64).alias("track")
+        )
+        family = self._slices(mask, slots)
+        if len(family):
+            parent = tracks_of_processes(tracks, (threads & PROCESS_MASK)[family.code])
+            lane = nesting.lanes(parent, family.start, family.end)
+            track = lane_tracks(tracks, parent, lane, _RANGES_TRACK)
+            rows = np.arange(len(family))
+            family.config, family.code = with_own_track(family.config, family.code, rows, track)
+        return family
+
+    def marks(self, tracks: Tracks, shift: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """Marks, as instants on their threads."""
+        rows = np.nonzero(self.type == nvtx.MARK)[0]
+        events = self.events.take(rows)
+        used = np.unique(events.code)
+        threads = self.slots["thread"]
+        uuids = [tracks.thread(t) for t in threads[used.astype(np.int64)].to_list()]
+        track = np.zeros(len(threads), np.int64)
+        track[used] = uuids
+        return instants(
+            self.slots.drop("thread", "end_thread").with_columns(pl.Series("track", track)),
+            events.code,
+            events.start + shift,
+            self._fill,
+            self._row_slots(),
+            events.values,
+            events.valid,
+        )
+
+    def mark_count(self) -> int:
+        """How many marks there are."""
+        return int((self.type == nvtx.MARK).sum())
+
+    def _slices(self, mask: npt.NDArray[np.bool_], slots: pl.DataFrame) -> SliceFamily:
+        events = self.events.take(mask)
+        return SliceFamily(
+            "nvtx",
+            slots,
+            events.start,
+            events.end,
+            events.code,
+            self._fill,
+            PRIORITY,
+            self._row_slots(),
+            events.values,
+            events.valid,
+        )
+
+
+def prepare(
+    events: Events, names: nvtx.NvtxNames, strings: StringTable, pools: Pools
+) -> Nvtx:
+    """Names the events and interns what they say."""
+    config = nvtx.described(events.config, strings, names)
+    texts = {
+        "domain": config["domain"],
+        "category": config["category_name"],
+        "color": config["rgb"],
+        "json": config["json"],
+    }
+    kinds: dict[str, AnnotationKind] = {name: "text" for name in texts}
+    kinds |= {"thread_id": "int", "end_thread": "int"}
+    kinds |= {name: "double" for name in nvtx.REAL_PAYLOADS}
+    kinds |= {
+        name: "uint" if kind == "uint" else "int" for name, kind in nvtx.INTEGER_PAYLOADS.items()
+    }
+    payload = pools.annotations.iid("payload")
+    iids = {
+        name: payload if name.endswith("Value") else pools.annotations.iid(name) for name in kinds
+    }
+    slots = pl.DataFrame(
+        {
+            "thread": config["globalTid"],
+            "name_iid": pools.names.iids(config["name"]),
+            **{name: pools.texts.iids(text) for name, text in texts.items()},
+        }
+    ).with_columns(
+        pl.lit(pools.categories.iid(CATEGORY), dtype=pl.Int64).alias("category_iid"),
+        (config["endGlobalTid"] & 0xFFFFFF).alias("end_thread"),
+    )
+    event_type = config["eventType"].fill_null(0).to_numpy()
+    return Nvtx(events, slots, kinds, iids, np.asarray(event_type[events.code], np.int64))
+
+
+def projection(
+    prepared: Nvtx,
+    calls: Calls,
+    operations: Operations,
+    pools: Pools,
+    tracks: Tracks,
+    shift: int,
+) -> SliceFamily | None:
+    """Ranges on the GPU by Nsight's rule, a track a thread, nested where the ranges nest.
+
+    Ranges that end on another thread than they began are left out, as Nsight does.
+    """
+    config = prepared.events.config
+    single = config["endGlobalTid"].is_null() | (config["endGlobalTid"] == config["globalTid"])
+    rows = np.nonzero(
+        np.isin(prepared.type, nvtx.RANGES) & single.to_numpy()[prepared.events.code]
+    )[0]
+    launches = _launches(calls, operations)
+    if not len(rows) or not len(launches.start):
+        return None
+    ranges = prepared.events.take(rows)
+    thread = np.asarray(config["globalTid"].to_numpy()[ranges.code], np.int64)
+    found = nvtx_projection.project(thread, ranges.start, ranges.end, launches)
+    has = found.op_count > 0
+    if not has.any():
+        return None
+    ranges, code = ranges.take(has), ranges.code[has]
+    config = _projection_tracks(prepared.slots, code, pools, tracks)
+
+    def fill(p: Placeholders, event: pb.TrackEvent) -> None:
+        projected = ext.GpuProjection(
+            gpu_op_count=p["count"], range_start=p["range_start"], range_duration=p["range_duration"]
+        )
+        extension = ext.TrackEventExtensions(gpu_projection=projected)
+        event.MergeFromString(extension.SerializeToString())
+
+    values: dict[str, npt.NDArray[np.generic]] = {
+        "count": found.op_count[has],
+        "range_start": ranges.start + shift,
+        "range_duration": ranges.end - ranges.start,
+    }
+    return SliceFamily(
+        "nvtx_projection",
+        config,
+        found.start[has],
+        found.end[has],
+        code,
+        fill,
+        PROJECTED_PRIORITY,
+        {name: RowSlot.fitting(column) for name, column in values.items()},  # type: ignore[arg-type]
+        values,
+    )
+
+
+def _projection_tracks(
+    slots: pl.DataFrame, code: npt.NDArray[np.uint32], pools: Pools, tracks: Tracks
+) -> pl.DataFrame:
+    """Name, category and track of each configuration that has a projection."""
+    threads = slots["thread"].to_list()
+    used = sorted({threads[c] for c in np.unique(code).tolist()})
+    processes = [t & PROCESS_MASK for t in used]
+    uuids = {}
+    for thread, process in zip(used, processes, strict=True):
+        name = _PROJECTION_TRACK
+        if processes.count(process) > 1:
+            name += f" · {tracks.thread_names.get(thread) or 'thread'} {tracks.tid(thread)}"
+        uuids[thread] = tracks.child(tracks.process(process), name, _PROJECTION_HELP)
+    category = pools.categories.iid(PROJECTED_CATEGORY)
+    return slots.select(
+        "name_iid",
+        pl.lit(category, dtype=pl.Int64).alias("category_iid"),
+        slots["thread"].replace_strict(uuids, default=0, return_dtype=pl.Int64).alias("track"),
+    )
+
+
+def _launches(calls: Calls, operations: Operations) -> nvtx_projection.Launches:
+    """The calls that submitted GPU work, with the span of that work."""
+    submissions = calls.submissions
+    call = np.nonzero(submissions.count > 0)[0]
+    count = submissions.count[call]
+    first = submissions.first[call]
+    rows = submissions.order[first]
+    start, end = operations.start[rows], operations.end[rows]
+    many = np.nonzero(count > 1)[0]
+    if len(many):
+        size = count[many]
+        ends = np.cumsum(size)
+        index = np.arange(ends[-1]) - np.repeat(ends - size, size)
+        nodes = submissions.order[np.repeat(first[many], size) + index]
+        start[many] = np.minimum.reduceat(operations.start[nodes], ends - size)
+        end[many] = np.maximum.reduceat(operations.end[nodes], ends - size)
+    events = calls.events
+    threads = events.config["globalTid"].to_numpy()
+    return nvtx_projection.Launches(
+        np.asarray(threads[events.code[call]], np.int64),
+        events.start[call],
+        events.end[call],
+        start,
+        end,
+        count,
+    )

@@ -1,0 +1,116 @@
+"""Processes and threads of the trace: Perfetto's numbers for nsys' global ids, and their tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from nsys2perfetto.nsys.ids import PROCESS_MASK, pid_of, tid_of
+from nsys2perfetto.tracks import sequences
+
+_NAMESPACE_SHIFT = 24
+"""Process and thread ids have 24 bits in nsys; what lies above tells equal ids apart."""
+
+TrackDescriptor = pb.TrackDescriptor
+
+
+@dataclass
+class Tracks:
+    """Hands out track uuids and collects the descriptors of the tracks that are used.
+
+    Uuids count from 1: they are written with every event, so they stay short.
+    """
+
+    process_names: dict[int, str] = field(default_factory=dict)
+    thread_names: dict[int, str] = field(default_factory=dict)
+    _process_uuid: dict[int, int] = field(default_factory=dict)
+    _thread_uuid: dict[int, int] = field(default_factory=dict)
+    _pids: dict[int, int] = field(default_factory=dict)
+    _tids: dict[int, int] = field(default_factory=dict)
+    _descriptors: list[pb.TrackDescriptor] = field(default_factory=list)
+    _next: int = 1
+
+    def pid(self, global_pid: int) -> int:
+        """The trace's process id of a globalPid.
+
+        It is the operating system's, unless two processes of the capture share that number (pids
+        of two containers or machines): the later ones get a number above 2^24.
+        """
+        return _number(self._pids, global_pid, pid_of(global_pid))
+
+    def tid(self, global_tid: int) -> int:
+        """The trace's thread id of a globalTid, likewise."""
+        return _number(self._tids, global_tid, tid_of(global_tid))
+
+    def process(self, global_pid: int) -> int:
+        """The uuid of a process's track."""
+        if global_pid not in self._process_uuid:
+            uuid = self._process_uuid[global_pid] = self._new_uuid()
+            name = self.process_names.get(global_pid)
+            descriptor = TrackDescriptor(uuid=uuid)
+            descriptor.process.pid = self.pid(global_pid)
+            if name:
+                descriptor.process.process_name = name
+            self._descriptors.append(descriptor)
+        return self._process_uuid[global_pid]
+
+    def thread(self, global_tid: int) -> int:
+        """The uuid of a thread's own track."""
+        if global_tid not in self._thread_uuid:
+            process = global_tid & PROCESS_MASK
+            parent = self.process(process)
+            uuid = self._thread_uuid[global_tid] = self._new_uuid()
+            descriptor = TrackDescriptor(uuid=uuid, parent_uuid=parent)
+            descriptor.thread.pid = self.pid(process)
+            descriptor.thread.tid = self.tid(global_tid)
+            if name := self.thread_names.get(global_tid):
+                descriptor.thread.thread_name = name
+            self._descriptors.append(descriptor)
+        return self._thread_uuid[global_tid]
+
+    def child(self, parent: int | None, name: str, description: str = "") -> int:
+        """The uuid of a new track below another, or at the root; equal names are shown as one."""
+        uuid = self._new_uuid()
+        descriptor = TrackDescriptor(uuid=uuid, name=name)
+        if parent is not None:
+            descriptor.parent_uuid = parent
+        if description:
+            descriptor.description = description
+        self._descriptors.append(descriptor)
+        return uuid
+
+    def _new_uuid(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def name_of_process(self, global_pid: int) -> str:
+        """The program's name, or `process` and its number where the capture has no name."""
+        return self.process_names.get(global_pid) or f"process {self.pid(global_pid)}"
+
+    def listed(self) -> list[tuple[int, str]]:
+        """Process number and program name of each process, sorted."""
+        return sorted((self.pid(p), self.process_names.get(p, "")) for p in self._process_uuid)
+
+    def packets(self) -> Iterator[pb.TracePacket]:
+        """The descriptors, parents before children."""
+        for descriptor in self._descriptors:
+            packet = sequences.following(sequences.DESCRIPTORS)
+            packet.track_descriptor.CopyFrom(descriptor)
+            yield packet
+
+    def use(self, processes: Iterable[int]) -> None:
+        """Numbers processes and gives each a track, in this order."""
+        for process in processes:
+            self.process(process)
+
+
+def _number(numbers: dict[int, int], global_id: int, own: int) -> int:
+    if global_id not in numbers:
+        taken = set(numbers.values())
+        number = own
+        while number in taken:
+            number += 1 << _NAMESPACE_SHIFT
+        numbers[global_id] = number
+    return numbers[global_id]

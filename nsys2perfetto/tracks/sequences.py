@@ -1,0 +1,32 @@
+"""The packet sequences of a trace, and what every packet on them carries.
+
+Interned ids belong to a sequence. Track descriptors have one of their own: on a sequence that also
+carries events, the engine would give each slice an argument `legacy_event.passthrough_utid`.
+"""
+
+from __future__ import annotations
+
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+DESCRIPTORS = 1
+"""Clock, metadata, GPUs, extension descriptors, tracks."""
+GPU = 2
+"""GpuRenderStageEvents and what they intern."""
+CPU = 3
+"""TrackEvents and what they intern."""
+
+CLEARED = pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
+NEEDS_STATE = pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
+
+PACKET_TAG_CUDA = 4
+"""InternedGraphicsContext.Api.CUDA and GpuApi.GPU_API_CUDA."""
+
+
+def start(sequence: int) -> pb.TracePacket:
+    """The first packet of a sequence: whatever was interned before is forgotten."""
+    return pb.TracePacket(trusted_packet_sequence_id=sequence, sequence_flags=CLEARED)
+
+
+def following(sequence: int) -> pb.TracePacket:
+    """A later packet of a sequence, to be filled."""
+    return pb.TracePacket(trusted_packet_sequence_id=sequence, sequence_flags=NEEDS_STATE)

@@ -1,0 +1,59 @@
+"""Interned strings of one packet sequence: each distinct text is written once, events name its id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from nsys2perfetto.wire import ragged
+from nsys2perfetto.wire.ragged import Ragged
+
+
+class StringPool:
+    """Strings with ids, for one repeated field of InternedData whose entries are (iid, text).
+
+    Args:
+        field: Number of the field in InternedData.
+
+    Ids count from 1 in order of first appearance (0 means "none" to the engine).
+    """
+
+    def __init__(self, field: int) -> None:
+        self._field = field
+        self._known = pl.DataFrame(schema={"text": pl.String, "iid": pl.Int64})
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def iids(self, texts: pl.Series) -> pl.Series:
+        """The id of each text, Int64; null for null. New texts are added."""
+        frame = pl.DataFrame({"text": texts.cast(pl.String)})
+        fresh = (
+            frame.drop_nulls()
+            .unique(maintain_order=True)
+            .join(self._known, on="text", how="anti", maintain_order="left")
+        )
+        if len(fresh):
+            first = len(self._known) + 1
+            iid = pl.Series("iid", np.arange(first, first + len(fresh)), dtype=pl.Int64)
+            self._known = pl.concat([self._known, fresh.with_columns(iid)])
+        return frame.join(self._known, on="text", how="left", maintain_order="left")["iid"]
+
+    def iid(self, text: str) -> int:
+        """The id of one text."""
+        return int(self.iids(pl.Series([text], dtype=pl.String))[0])
+
+    def lookup(self, texts: Iterable[str]) -> dict[str, int]:
+        """The ids of a few texts."""
+        wanted = list(dict.fromkeys(texts))
+        return dict(zip(wanted, self.iids(pl.Series(wanted, dtype=pl.String)), strict=True))
+
+    def entries(self) -> Ragged:
+        """The pool as serialised fields of InternedData, one a row."""
+        body = ragged.concat(
+            ragged.encode_varint(1, self._known["iid"].to_numpy()),
+            ragged.encode_string(2, self._known["text"]),
+        )
+        return ragged.length_delimited(self._field, body)
