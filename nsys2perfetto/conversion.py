@@ -167,13 +167,9 @@ class _Conversion:
         pools = Pools()
         api = cuda_api.family(joined, operations, pools)
         slices = [api]
-        slices += [
-            call_tables.family(t, e, self.strings, pools) for t, e in tables if len(e)
-        ]
+        slices += [call_tables.family(t, e, self.strings, pools) for t, e in tables if len(e)]
         if len(waits):
-            found = wake_ups.find(
-                waits, cuda_calls.event_records(self.capture), joined, operations
-            )
+            found = wake_ups.find(waits, cuda_calls.event_records(self.capture), joined, operations)
             wake_ups.annotate_calls(found, api, pools)
             slices.append(wake_ups.orphans(found, waits, pools, tracks))
             if (woken := wake_ups.family(found, joined, operations, pools)) is not None:
@@ -190,12 +186,10 @@ class _Conversion:
 
         # Write.
         self._write(out, gpu_sequence, slices, prepared, pools, tracks, shift)
-        info = self._info(work, everything, tracks, operations, joined)
+        info = self._info(work, everything, tracks, joined)
         arrows = int((joined.submitting_call >= 0).sum())
         counts = [self.counts[f] for f in sorted(self.counts, key=_order)]
-        return lambda path, size: Conversion(
-            info, path, size, counts, self.derived, shift, arrows
-        )
+        return lambda path, size: Conversion(info, path, size, counts, self.derived, shift, arrows)
 
     # Reading
 
@@ -298,9 +292,7 @@ class _Conversion:
         messages = self.metadata.messages if "message" in self.chosen else []
         message_packets = packets.frame(instants.messages(messages, tracks, pools, shift))
         if messages:
-            self._count(
-                FamilyCount("message", "DIAGNOSTIC_EVENT", len(messages), len(messages))
-            )
+            self._count(FamilyCount("message", "DIAGNOSTIC_EVENT", len(messages), len(messages)))
         out.write(packets.frame(tracks.packets()))
         out.write(packets.frame([sequences.start(sequences.CPU)]))
         for entries in pools.entries():
@@ -321,7 +313,6 @@ class _Conversion:
         work: dict[str, Events],
         everything: list[Events],
         tracks: Tracks,
-        operations: cuda_api.Operations,
         calls: cuda_api.Calls,
     ) -> CaptureInfo:
         ends = [(int(e.start.min()), int(e.end.max())) for e in everything if len(e)]
@@ -339,7 +330,7 @@ class _Conversion:
             gpus=sorted(listed, key=lambda g: g.id),
             processes=tracks.listed(),
             duration_ns=duration,
-            notes=notes.collect(self.metadata, work, everything, calls, operations),
+            notes=notes.collect(self.capture, self.metadata, work, everything, calls),
         )
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from nsys2perfetto.nsys import cuda_calls, gpu_work
+from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.nsys.metadata import Metadata
-from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.nsys.text import StringTable
+from nsys2perfetto.tables import not_shown
+from nsys2perfetto.tracks.cuda_api import Calls
 
 _NODE_LEVEL = "capture again with --cuda-graph-trace=node to see them"
 _SHOWN_MESSAGES = 5
+_GRAPH_LAUNCH = "GraphLaunch"
 
 
 def kernels_by_gpu(kernels: Events) -> dict[int, int]:
@@ -24,53 +29,74 @@ def kernels_by_gpu(kernels: Events) -> dict[int, int]:
 
 
 def collect(
+    capture: Capture,
     metadata: Metadata,
     work: dict[str, Events],
     everything: list[Events],
     calls: Calls,
-    operations: Operations,
 ) -> list[str]:
-    """One sentence for each thing worth knowing, the most important first."""
-    notes = [*_graphs(metadata, work, calls)]
-    if not len(work["kernel"]) and not len(work["graph"]):
-        notes.append("no kernels in this capture")
-        notes += _messages(metadata)
-    if len(work["kernel"]):
-        first = operations.stream[: len(work["kernel"])]
-        launched = calls.submitting_call[: len(first)] >= 0
-        lonely = int((~launched).sum())
-        if lonely and len(calls.events):
-            notes.append(
-                f"{lonely:,} of {len(first):,} kernels have no launching call in the capture "
-                "(a trimmed export, or a capture that began late): no arrow leads to them"
-            )
+    """One sentence for each thing worth knowing about a conversion, the most important first."""
+    launches = np.nonzero(calls.name.str.contains(_GRAPH_LAUNCH).fill_null(False).to_numpy())[0]
+    nodes = work["kernel"].config["graphNodeId"] if len(work["kernel"]) else None
+    notes = _graphs(
+        metadata,
+        graphs=len(work["graph"]),
+        launches=int(np.isin(calls.events.code, launches).sum()),
+        has_nodes=nodes is not None and nodes.fill_null(0).max() != 0,
+    )
+    kernels = len(work["kernel"])
+    if not capture.count(gpu_work.KERNEL) and not capture.count(gpu_work.GRAPH_TRACE):
+        notes += ["no kernels in this capture", *_messages(metadata)]
+    lonely = int((calls.submitting_call[:kernels] < 0).sum())
+    if lonely and len(calls.events):
+        notes.append(
+            f"{lonely:,} of {kernels:,} kernels have no launching call in the capture "
+            "(a trimmed export, or a capture that began late): no arrow leads to them"
+        )
     still_open = sum(e.open_ended for e in everything)
     if still_open:
         notes.append(f"{still_open:,} events had no end: they end with the last of their table")
-    return notes
+    return notes + _other_tables(capture)
 
 
-def _graphs(metadata: Metadata, work: dict[str, Events], calls: Calls) -> list[str]:
-    launches = int(
-        np.isin(
-            calls.events.code,
-            np.nonzero(calls.name.str.contains("GraphLaunch").fill_null(False).to_numpy())[0],
-        ).sum()
-    )
-    if len(work["graph"]):
+def before_reading(capture: Capture, strings: StringTable, metadata: Metadata) -> list[str]:
+    """The same, as far as it can be told without reading the events."""
+    notes: list[str] = []
+    if capture.has(cuda_calls.CALLS, "nameId") and (ids := strings.ids_of(_GRAPH_LAUNCH)):
+        ids_sql = ", ".join(str(i) for i in ids)
+        notes = _graphs(
+            metadata,
+            graphs=capture.count(gpu_work.GRAPH_TRACE),
+            launches=capture.count(cuda_calls.CALLS, f"nameId IN ({ids_sql})"),
+            has_nodes=capture.has(gpu_work.KERNEL, "graphNodeId")
+            and capture.count(gpu_work.KERNEL, "graphNodeId > 0") > 0,
+        )
+    if not capture.count(gpu_work.KERNEL) and not capture.count(gpu_work.GRAPH_TRACE):
+        notes += ["no kernels in this capture", *_messages(metadata)]
+    return notes + _other_tables(capture)
+
+
+def _graphs(metadata: Metadata, graphs: int, launches: int, has_nodes: bool) -> list[str]:
+    if graphs:
         return [
-            f"{len(work['graph']):,} CUDA graphs are shown as one slice each, since the capture "
-            f"has no kernels inside graphs: {_NODE_LEVEL}"
+            f"{graphs:,} CUDA graph executions are one slice each, since the capture has no "
+            f"kernels inside graphs: {_NODE_LEVEL}"
         ]
-    nodes = work["kernel"].config["graphNodeId"] if len(work["kernel"]) else None
-    if launches and (nodes is None or nodes.fill_null(0).max() == 0):
-        mode = f" (captured with graph-level tracing: {metadata.graph_trace_mode})" if (
-            metadata.graph_trace_mode
-        ) else ""
+    if launches and not has_nodes:
+        mode = metadata.graph_trace_mode
+        how = f" (it was captured with --cuda-graph-trace={mode.lower()})" if mode else ""
         return [
-            f"{launches:,} CUDA graph launches, but no kernels inside graphs{mode}: {_NODE_LEVEL}"
+            f"{launches:,} CUDA graph launches, but no kernels inside graphs{how}: {_NODE_LEVEL}"
         ]
     return []
+
+
+def _other_tables(capture: Capture) -> list[str]:
+    tables = not_shown(capture)
+    if not tables:
+        return []
+    listed = ", ".join(f"{table} ({rows:,} rows)" for table, rows in tables.items())
+    return [f"not shown in this version: {listed}"]
 
 
 def _messages(metadata: Metadata) -> list[str]:

@@ -6,7 +6,6 @@ the process too. One launch of a CUDA graph submits many operations, all under t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,24 +19,21 @@ _DENSE = 8
 """A lookup table is worth it while it has at most this many entries an operation."""
 
 
-def keys(process: Sequence[I64], correlation: Sequence[I64]) -> list[I64]:
-    """One number for each (process, correlation id), the same in every table.
+def keys(process_number: I64, correlation: I64) -> I64:
+    """One number for each (process, correlation id), comparable between tables.
 
     Args:
-        process: For each table the globalPid of each row, shape (n,).
-        correlation: For each table the correlation id of each row; 0 and below mean "none"
-            (unified-memory migrations have 0).
+        process_number: A small number >= 0 for the process of each row, alike in all tables.
+        correlation: The correlation id of each row; 0 and below mean "none" (unified-memory
+            migrations have 0).
 
     Returns:
-        For each table a key a row, NO_KEY where there is none.
+        A key a row, NO_KEY where there is none.
     """
-    known = np.unique(np.concatenate([np.unique(p) for p in process] or [np.empty(0, np.int64)]))
-    result = []
-    for pids, ids in zip(process, correlation, strict=True):
-        rank = np.searchsorted(known, pids) if len(known) > 1 else np.zeros(len(pids), np.int64)
-        valid = (ids > 0) & (ids < 1 << _CORRELATION_BITS)
-        result.append(np.where(valid, (rank << _CORRELATION_BITS) | ids, NO_KEY))
-    return result
+    valid = (correlation > 0) & (correlation < 1 << _CORRELATION_BITS)
+    if valid.all():
+        return (process_number << _CORRELATION_BITS) | correlation
+    return np.where(valid, (process_number << _CORRELATION_BITS) | correlation, NO_KEY)
 
 
 @dataclass(frozen=True)

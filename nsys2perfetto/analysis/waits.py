@@ -22,8 +22,7 @@ class Submitted:
     """GPU operations and when they were submitted; all arrays of shape (n,).
 
     Attributes:
-        queue: A number for each (process, device, context, stream), or for each (process, device,
-            context), that the operation ran on.
+        queue: A number >= 0 for the stream, or for the context, that the operation ran on.
         submitted: ns at which the submitting call began; the operation's own start where the call
             is not in the capture.
         end: ns.
@@ -48,24 +47,19 @@ def awaited(work: Submitted, queue: I64, before: I64) -> I64:
     """
     if not len(work.queue) or not len(queue):
         return np.full(len(queue), NONE, np.int64)
-    order = np.lexsort((work.submitted, work.queue))
-    queues, submitted, end = work.queue[order], work.submitted[order], work.end[order]
-    latest = _running_argmax(queues, end)
-    place = _last_before(queues, submitted, queue, before)
-    found = place >= 0
-    found[found] = queues[place[found]] == queue[found]
-    answer = np.full(len(queue), NONE, np.int64)
-    answer[found] = order[latest[place[found]]]
-    return answer
+    submitted, ended, asked = _one_axis(
+        (work.queue, work.submitted), (work.queue, work.end), (queue, before)
+    )
+    order = np.argsort(submitted, kind="stable")
+    latest = _running_argmax(ended[order])
+    return _answer(work.queue[order], submitted[order], queue, asked, order[latest])
 
 
-def last_recorded(
-    recorded_event: I64, recorded_at: I64, event: I64, before: I64
-) -> I64:
+def last_recorded(recorded_event: I64, recorded_at: I64, event: I64, before: I64) -> I64:
     """The last recording of an event before a time.
 
     Args:
-        recorded_event: A number for each (process, event) that was recorded; shape (n,).
+        recorded_event: A number >= 0 for each (process, event) that was recorded; shape (n,).
         recorded_at: When the recording call began, ns.
         event: For each wait the event it waited for, in the same numbers; shape (m,).
         before: For each wait when it began, ns.
@@ -75,33 +69,35 @@ def last_recorded(
     """
     if not len(recorded_event) or not len(event):
         return np.full(len(event), NONE, np.int64)
-    order = np.lexsort((recorded_at, recorded_event))
-    events, times = recorded_event[order], recorded_at[order]
-    place = _last_before(events, times, event, before)
+    recorded, asked = _one_axis((recorded_event, recorded_at), (event, before))
+    order = np.argsort(recorded, kind="stable")
+    return _answer(recorded_event[order], recorded[order], event, asked, order)
+
+
+def _answer(group: I64, time: I64, wanted: I64, asked: I64, row: I64) -> I64:
+    """The row of the last entry at or before each asked time, if it is of the wanted group."""
+    place = np.searchsorted(time, asked, side="right") - 1
     found = place >= 0
-    found[found] = events[place[found]] == event[found]
-    answer = np.full(len(event), NONE, np.int64)
-    answer[found] = order[place[found]]
-    return answer
+    found[found] = group[place[found]] == wanted[found]
+    return np.where(found, row[np.maximum(place, 0)], NONE)
 
 
-def _last_before(group: I64, time: I64, wanted: I64, before: I64) -> I64:
-    """Index of the last row with (group, time) <= (wanted, before); rows sorted by both."""
-    # Ranks make one number of the pair, whatever the times are.
-    times = np.unique(np.concatenate([time, before]))
-    groups = np.unique(np.concatenate([group, wanted]))
+def _one_axis(*sides: tuple[I64, I64]) -> list[I64]:
+    """Lays (group, time) of several tables on one axis: sorted by group, then by time."""
+    first = min(int(time.min()) for _, time in sides)
+    span = max(int(time.max()) for _, time in sides) - first + 1
+    groups = max(int(group.max()) for group, _ in sides) + 1
+    if groups * span < 1 << 62:
+        return [group * span + (time - first) for group, time in sides]
+    # Times so far apart do not fit side by side: their ranks do.
+    times, groups_known = (np.unique(np.concatenate([side[i] for side in sides])) for i in (1, 0))
+    return [
+        np.searchsorted(groups_known, group) * len(times) + np.searchsorted(times, time)
+        for group, time in sides
+    ]
 
-    def key(g: I64, t: I64) -> I64:
-        packed: I64 = np.searchsorted(groups, g) * (len(times) + 1) + np.searchsorted(times, t)
-        return packed
 
-    return np.searchsorted(key(group, time), key(wanted, before), side="right") - 1
-
-
-def _running_argmax(group: I64, value: I64) -> I64:
-    """Index of the largest value so far within each row's group; the later of equal ones."""
-    # Ranks of (group, value): their running maximum never looks back into an earlier group.
-    by_value = np.lexsort((np.arange(len(value)), value, group))
-    rank = np.empty(len(value), np.int64)
-    rank[by_value] = np.arange(len(value))
-    return by_value[np.maximum.accumulate(rank)]
+def _running_argmax(value: I64) -> I64:
+    """Index of the largest value so far, the later of equal ones; shape (n,)."""
+    largest = np.maximum.accumulate(value)
+    return np.maximum.accumulate(np.where(value == largest, np.arange(len(value)), 0))

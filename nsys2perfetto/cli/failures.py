@@ -23,6 +23,7 @@ import click
 from nsys2perfetto import __version__
 from nsys2perfetto.cli import terminal
 from nsys2perfetto.errors import EXIT_FAILURE, EXIT_USAGE, Nsys2PerfettoError
+from nsys2perfetto.nsys.source import printable
 
 PREFIX = "nsys2perfetto: "
 
@@ -67,9 +68,9 @@ def stop_signals() -> Iterator[None]:
 
 
 def complain(message: str) -> None:
-    """Prints one line on stderr."""
+    """Prints one line on stderr, whatever the message holds."""
     with contextlib.suppress(OSError):
-        click.echo(terminal.colour(PREFIX, sys.stderr, fg="red") + message, err=True)
+        click.echo(terminal.colour(PREFIX, sys.stderr, fg="red") + printable(message), err=True)
 
 
 def report(error: BaseException) -> int:
@@ -77,30 +78,24 @@ def report(error: BaseException) -> int:
 
     A failure that the user can mend is one line. Only a bug, which is ours, shows its traceback.
     """
-    if isinstance(error, Nsys2PerfettoError):
-        complain(str(error))
-        return error.exit_code
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if isinstance(error, click.ClickException):
-        return _usage(error)
-    if isinstance(error, Stopped):
+    if isinstance(error, Stopped | click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return 128 + signal.SIGINT
+    if isinstance(error, Nsys2PerfettoError):
+        complain(str(error))
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        return _usage(error)
     if isinstance(error, MemoryError):
-        complain("not enough memory; take a part of the capture with --range, --pid or --only")
-        return EXIT_FAILURE
-    if isinstance(error, OSError) and _of_standard_output(error):
-        return EXIT_FAILURE
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else EXIT_FAILURE
-    with contextlib.suppress(OSError):
-        traceback.print_exception(error)
-    complain(
-        f"this is a bug in version {__version__}, not a fault of yours: "
-        f"please report it with the lines above"
-    )
+        complain("not enough memory: take a part of the capture with --range, --pid or --only")
+    elif not (isinstance(error, OSError) and _of_standard_output(error)):
+        with contextlib.suppress(OSError):
+            traceback.print_exception(error)
+        complain(
+            f"this is a bug in version {__version__}, not a fault of yours: "
+            f"please report it with the lines above"
+        )
     return EXIT_FAILURE
 
 
@@ -116,7 +111,7 @@ def _usage(error: click.ClickException) -> int:
 
 
 def _of_standard_output(error: OSError) -> bool:
-    """Whether printing failed: nothing in the package writes a file without wording its failures."""
+    """Whether printing failed: failures to write a file are worded where the file is written."""
     if isinstance(error, BrokenPipeError) or error.errno == errno.EPIPE:
         terminal.discard_output()
         return True

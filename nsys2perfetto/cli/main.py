@@ -1,4 +1,4 @@
-"""The entry point: finds the subcommand, and turns whatever goes wrong into one line and a status."""
+"""The entry point: finds the subcommand, and gives whatever goes wrong a line and a status."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ nsys2perfetto info trace.sqlite             tells what is inside
 
 
 class Commands(click.Group):
-    """Loads a subcommand when it is asked for; without one, the arguments are captures to convert."""
+    """Loads a subcommand when it is asked for; without one, arguments are captures to convert."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports the file of a command."""
         if cmd_name not in COMMANDS:
             return None
@@ -49,7 +49,7 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts the default command's name before arguments that name none."""
-        own = ctx.help_option_names + ["--version"]
+        own = [*ctx.help_option_names, "--version"]
         if args and args[0] not in COMMANDS and args[0] not in own and not ctx.resilient_parsing:
             _check_for_typo(args[0])
             args = [DEFAULT, *args]
@@ -63,7 +63,9 @@ class Commands(click.Group):
         formatter.write_usage(ctx.command_path, pieces[0])
         formatter.write_usage(ctx.command_path, pieces[1], prefix="       ")
         convert.format_help_text(ctx, formatter)
-        rows = [r for p in convert.get_params(ctx) if (r := p.get_help_record(ctx))]
+        options = [p for p in convert.get_params(ctx) if isinstance(p, click.Option)]
+        rows = [row for option in options if (row := option.get_help_record(ctx))]
+        rows.insert(-1, ("--version", "Show the version and exit."))
         with formatter.section("Options"):
             formatter.write_dl(rows)
         with formatter.section("Commands"):
@@ -77,8 +79,7 @@ def _check_for_typo(word: str) -> None:
     close = difflib.get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.7)
     if close and not Path(word).exists():
         raise UsageError(
-            f"{printable(word)}: no such file or command; "
-            f"did you mean `{PROGRAM} {close[0]}`?"
+            f"{printable(word)}: no such file or command; did you mean `{PROGRAM} {close[0]}`?"
         )
 
 
@@ -106,7 +107,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 None if arguments is None else list(arguments), PROGRAM, standalone_mode=False
             )
             terminal.flush()
-        except BaseException as error:  # noqa: BLE001 - every failure ends here
+        except BaseException as error:  # every failure ends here
             return failures.report(error)
     return status if isinstance(status, int) else 0
 

@@ -47,7 +47,7 @@ def flush() -> None:
 
 
 def discard_output() -> None:
-    """Points standard output nowhere: whoever read it is gone, and Python would complain at exit."""
+    """Points standard output nowhere: its reader is gone, and Python would complain at exit."""
     with contextlib.suppress(AttributeError, ValueError, OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

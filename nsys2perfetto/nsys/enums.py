@@ -36,8 +36,8 @@ LAUNCH_TYPE = {0: "Unknown", 1: "Regular", 2: "Cooperative single device",
                3: "Cooperative multi device"}  # fmt: skip
 """ENUM_CUDA_KERNEL_LAUNCH_TYPE."""
 
-CACHE_CONFIG = {0: "None", 1: "Shared", 2: "L1", 3: "Equal"}
-"""ENUM_CUDA_FUNC_CACHE_CONFIG: what the kernel prefers."""
+CACHE_CONFIG = {0: "PreferNone", 1: "PreferShared", 2: "PreferL1", 3: "PreferEqual"}
+"""ENUM_CUDA_FUNC_CACHE_CONFIG, in the words of cudaFuncCache."""
 
 SHARED_MEMORY_LIMIT = {0: "Default", 1: "Optin"}
 """ENUM_CUDA_SHARED_MEM_LIMIT_CONFIG."""

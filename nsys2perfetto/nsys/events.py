@@ -137,7 +137,7 @@ def read(
     """
     values = values or {}
     selected = selection.where(start, end, owner) if selection else []
-    times: Columns = {start: "int"} | ({end: "int"} if end else {})
+    times: Columns = {start: "int", end: "int"} if end else {start: "int"}
     dictionary = RowDictionary()
     result = Events(table, *(np.empty(0, np.int64),) * 2, np.empty(0, np.uint32), pl.DataFrame())
     parts: list[list[npt.NDArray[np.generic]]] = []
@@ -150,9 +150,9 @@ def read(
         part: list[npt.NDArray[np.generic]] = [
             frame[start].to_numpy(),
             (frame[end] if end else frame[start]).fill_null(-TIME_LIMIT).to_numpy(),
-            dictionary.encode(frame.select(config.keys())) if config else np.zeros(
-                len(frame), np.uint32
-            ),
+            dictionary.encode(frame.select(config.keys()))
+            if config
+            else np.zeros(len(frame), np.uint32),
         ]
         for name, kind in values.items():
             null = -1 if kind == "int" else float("nan")
@@ -164,7 +164,7 @@ def read(
         result.config = pl.DataFrame(schema={c: _EMPTY[k] for c, k in config.items()})
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     if columns:
-        result.start, result.end, result.code = columns[:3]  # type: ignore[assignment]
+        result.start, result.end, result.code = columns[:3]
         result.values = dict(zip(values, columns[3:], strict=False))
         result.valid = dict(zip(nullable, columns[3 + len(values) :], strict=True))
         still_open = result.end == -TIME_LIMIT

@@ -38,7 +38,7 @@ class Metadata:
 
     @property
     def utc_of_zero(self) -> int | None:
-        """ns since 1970 of the capture's timestamp 0; None where the session start is unknown."""
+        """Ns since 1970 of the capture's timestamp 0; None where the session start is unknown."""
         if self.session_start_utc is None:
             return None
         return self.session_start_utc - self.time_shift
@@ -47,7 +47,7 @@ class Metadata:
 def read(capture: Capture) -> Metadata:
     """Reads the metadata; what is absent is None or empty."""
     values: dict[str, str] = {}
-    # META_DATA_EXPORT was called EXPORT_META_DATA in schemas 2.9.1 to 3.1.7 (NSYS_SCHEMA section 0).
+    # META_DATA_EXPORT was called EXPORT_META_DATA in schemas 2.9.1 to 3.1.7.
     for table in ("EXPORT_META_DATA", "META_DATA_EXPORT"):
         if capture.has(table, "name", "value"):
             rows = capture.read(table, {"name": "text", "value": "text"}).drop_nulls()
@@ -75,7 +75,9 @@ def _graph_mode(capture: Capture) -> str | None:
     rows = capture.read(
         "META_DATA_CAPTURE",
         {"name": "text", "value": "text"},
-        ["name = 'CUDA_GRAPH_TRACE_OPTIONS:MODE'"] if capture.has("META_DATA_CAPTURE", "name") else [],
+        ["name = 'CUDA_GRAPH_TRACE_OPTIONS:MODE'"]
+        if capture.has("META_DATA_CAPTURE", "name")
+        else [],
     )
     return rows["value"][0] if len(rows) else None
 

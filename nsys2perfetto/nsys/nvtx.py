@@ -32,6 +32,7 @@ _CONFIG: Columns = {
     "jsonTextId": "int",
 }  # fmt: skip
 
+
 @dataclass(frozen=True)
 class NvtxNames:
     """Names of domains and categories, which each process numbers for itself."""

@@ -1,4 +1,4 @@
-"""Names of processes and threads; only for those that have events, never the machine's whole list."""
+"""Names of processes and threads: of those that have events, never of the whole machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NVTX_THREAD_NAME = 39
 def process_names(
     capture: Capture, strings: StringTable, processes: Iterable[int]
 ) -> dict[int, str]:
-    """globalPid to program name; a process whose name is unknown is left out.
+    """GlobalPid to program name; a process whose name is unknown is left out.
 
     Sources by priority: PROCESSES (2.9.1 on), then the name of the main thread. A path is cut to
     its last part: it often holds the user's name. TARGET_INFO_PROCESS is not read: its names are
@@ -46,7 +46,7 @@ def program_name(name: str) -> str:
 
 
 def thread_names(capture: Capture, strings: StringTable, threads: Iterable[int]) -> dict[int, str]:
-    """globalTid to thread name; a thread whose name is unknown is left out.
+    """GlobalTid to thread name; a thread whose name is unknown is left out.
 
     ThreadNames.priority ranks the sources: 0 NVTX, 10 nsys' own threads, 20 the operating system;
     the lowest wins (NSYS_SCHEMA section 4). NVTX thread names that only NVTX_EVENTS has count as 0.

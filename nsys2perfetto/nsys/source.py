@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 import struct
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from nsys2perfetto.errors import CaptureError
 
 SQLITE_MAGIC = b"SQLite format 3\0"
-_WAL_MODE = 2
+_JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+"""First bytes of a rollback journal that must be played back; a finished one is empty or zeroed
+(sqlite.org/fileformat2.html, section 3)."""
+_HEADER = 100
+"""Bytes of SQLite's file header."""
 _LOCK_BYTES = (0x40000000, 512)
 """Start and length of the byte range that SQLite locks (sqlite.org/src, os.h: PENDING_BYTE ...)."""
 _F_OFD_GETLK = 36
 """fcntl command of Linux: asks for a lock in the way without taking one."""
+
+_REPORTS = (".nsys-rep", ".qdrep")
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz",
+    b"BZh": "bzip2", b"7z\xbc\xaf": "7z",
+}  # fmt: skip
 
 
 def check(path: Path) -> None:
@@ -23,63 +37,100 @@ def check(path: Path) -> None:
     """
     name = _shown(path)
     try:
-        if path.is_dir():
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise CaptureError(f"{name} is a directory: name the .sqlite file that nsys exported")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise CaptureError(f"{name} is not a regular file: save the export to a file first")
         with path.open("rb") as file:
-            head = file.read(100)
+            head = file.read(_HEADER)
+            size = os.fstat(file.fileno()).st_size
             locked = _is_locked(file.fileno())
-        size = path.stat().st_size
     except FileNotFoundError:
-        raise CaptureError(f"{name}: no such file") from None
+        raise CaptureError(f"{name}: no such file{_similar(path)}") from None
     except PermissionError:
         raise CaptureError(f"{name}: no permission to read it") from None
     except OSError as error:
         raise CaptureError(f"{name}: cannot read it: {error.strerror or error}") from None
+    except ValueError:
+        raise CaptureError(f"{name}: no file can have this name") from None
 
+    if locked:  # whatever else is wrong with it is not final
+        raise CaptureError(
+            f"{name} is locked: another program is writing it; wait until it has finished, or "
+            f"close the file there"
+        )
     if size == 0:
         raise CaptureError(f"{name} is empty: the export did not finish; run nsys export again")
-    if not head.startswith(SQLITE_MAGIC):
+    if not head.startswith(SQLITE_MAGIC) and not SQLITE_MAGIC.startswith(head):
         raise CaptureError(_not_sqlite(path, head))
-    if len(head) < 100:
-        raise CaptureError(f"{name} is truncated: copy or export it again")
+    if len(head) < _HEADER:
+        raise CaptureError(f"{name} is truncated to {size} bytes: copy or export it again")
     _check_size(name, head, size)
-    if locked:
-        raise CaptureError(
-            f"{name} is locked: another program is writing it; wait until the export has finished"
-        )
-    for suffix in ("-journal", "-wal"):
-        side = path.with_name(path.name + suffix)
-        if side.exists() and side.stat().st_size > 0:
-            raise CaptureError(
-                f"{name} has an unfinished transaction ({side.name}): another program is writing "
-                f"it, or died; wait, or open and close it once with the sqlite3 command"
-            )
+    _check_journals(path, name)
+
+
+def uri(path: Path) -> str:
+    """The URI by which SQLite opens the file, whatever bytes its name is made of.
+
+    `immutable`: SQLite takes no lock, reads no journal and creates nothing beside the file.
+    """
+    return f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
+
+
+def printable(text: str) -> str:
+    r"""The text without anything that a terminal would obey: such characters become `\xNN`.
+
+    They are control characters, those of Unicode that change the direction or the look of what
+    follows, and the bytes of file names that are not text.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, see PEP 383
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def _shown(path: Path) -> str:
     return printable(str(path))
 
 
-def printable(text: str) -> str:
-    """The text without anything that a terminal would obey: control characters become \\xNN."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode()
-                   for c in text.encode("utf-8", "replace").decode("utf-8"))
+def _similar(path: Path) -> str:
+    """A hint where only the extension was left out."""
+    other = path.with_name(path.name + ".sqlite") if path.name else path
+    try:
+        return f"; did you mean {_shown(other)}?" if other.is_file() else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _not_sqlite(path: Path, head: bytes) -> str:
     name = _shown(path)
-    if path.suffix in (".nsys-rep", ".qdrep"):
-        out = printable(str(path.with_suffix(".sqlite")))
-        return (
-            f"{name} is an nsys report, not its SQLite export: run "
-            f"`nsys export --type sqlite -o {out} {name}` first"
-        )
-    if head.startswith(b"\x1f\x8b"):
-        return f"{name} is compressed: gunzip it first"
+    suffix = path.suffix.lower()
+    if suffix in _REPORTS:
+        export = path.with_suffix(".sqlite")
+        if export.is_file():
+            return f"{name} is an nsys report: convert its SQLite export {_shown(export)} instead"
+        command = f"nsys export --type=sqlite --output={_quoted(export)} {_quoted(path)}"
+        return f"{name} is an nsys report, not its SQLite export: run `{command}` first"
+    if suffix == ".qdstrm":
+        return f"{name} is unprocessed: make a report of it with QdstrmImporter, and export that"
+    for magic, kind in _COMPRESSED.items():
+        if head.startswith(magic):
+            return f"{name} is compressed ({kind}): unpack it first"
+    if ".pftrace" in path.suffixes or suffix == ".perfetto-trace":
+        return f"{name} is a Perfetto trace already: name the .sqlite file that nsys exported"
     return (
         f"{name} is not an SQLite file: export the report with "
-        f"`nsys export --type sqlite REPORT.nsys-rep`"
+        f"`nsys export --type=sqlite REPORT.nsys-rep`"
     )
+
+
+def _quoted(path: Path) -> str:
+    """The path as a shell wants it, so that the command can be copied."""
+    return printable(shlex.quote(str(path)))
 
 
 def _check_size(name: str, head: bytes, size: int) -> None:
@@ -94,17 +145,36 @@ def _check_size(name: str, head: bytes, size: int) -> None:
         )
 
 
+def _check_journals(path: Path, name: str) -> None:
+    """Refuses a file whose last changes are still in a side file, which reading would miss."""
+    real = path.resolve()  # SQLite puts them beside what a link points to
+    for suffix in ("-journal", "-wal"):
+        side = real.with_name(real.name + suffix)
+        try:
+            with side.open("rb") as file:
+                start = file.read(len(_JOURNAL_MAGIC))
+        except OSError:
+            continue  # there is none, as a rule
+        if start == _JOURNAL_MAGIC if suffix == "-journal" else start:
+            raise CaptureError(
+                f"{name} has an unfinished transaction ({_shown(side)}): another program is "
+                f"writing it, or died; wait, or open it once with the sqlite3 command"
+            )
+
+
 def _is_locked(descriptor: int) -> bool:
-    """Whether another program holds one of SQLite's write locks on the file."""
+    """Whether another program holds one of SQLite's write locks on the file (Linux only)."""
     if sys.platform != "linux":
         return False
     import fcntl  # noqa: PLC0415 - not on Windows
 
     start, length = _LOCK_BYTES
-    # struct flock: l_type, l_whence, l_start, l_len, l_pid. A read lock is refused by a writer only.
+    # struct flock: l_type, l_whence, l_start, l_len, l_pid. Only a writer is in a reader's way.
     ask = struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, start, length, 0)
-    try:
-        answer = fcntl.fcntl(descriptor, _F_OFD_GETLK, ask)
-    except OSError:
-        return False  # a file system without locks
-    return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)
+    for command in (_F_OFD_GETLK, fcntl.F_GETLK):
+        try:
+            answer = fcntl.fcntl(descriptor, command, ask)
+        except OSError:
+            continue  # not known to this kernel, or a file system without locks
+        return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)
+    return False

@@ -40,6 +40,6 @@ class StringTable:
         )
         return found["value"].alias(ids.name)
 
-    def ids_of(self, prefix: str) -> list[int]:
-        """The ids of all strings that begin with `prefix`."""
-        return self._table.filter(pl.col("value").str.starts_with(prefix))["id"].to_list()
+    def ids_of(self, part: str) -> list[int]:
+        """The ids of all strings that contain `part`."""
+        return self._table.filter(pl.col("value").str.contains(part, literal=True))["id"].to_list()

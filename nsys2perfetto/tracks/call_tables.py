@@ -53,12 +53,20 @@ class CallTable:
         """The columns to read."""
         columns = [self.name, *self.numbers.values(), *self.strings.values()]
         columns += [column for column, _ in self.labels.values()]
-        return {"globalTid": "int", **{column: "int" for column in columns}}
+        return {"globalTid": "int", **dict.fromkeys(columns, "int")}
 
 
 _OPENACC_NUMBERS = {"line": "lineNo", "stream": "cuStreamId"}
 _OPENACC_STRINGS = {"function": "funcName", "file": "srcFile"}
-_MPI = {"name": "textId", "family": "mpi", "category": "mpi", "priority": 8}
+
+
+def _mpi(table: str, numbers: Mapping[str, str] | None = None) -> CallTable:
+    return CallTable(table, "mpi", "mpi", name="textId", priority=8, numbers=numbers or {})
+
+
+def _ucx(table: str, numbers: Mapping[str, str] | None = None) -> CallTable:
+    return CallTable(table, "ucx", "ucx", name="textId", priority=8, numbers=numbers or {})
+
 
 TABLES = (
     CallTable("CUBLAS_EVENTS", "cublas", "cublas"),
@@ -66,17 +74,14 @@ TABLES = (
     # Event classes 31 and 32 are nsys' own markers of start and end, not calls (NSYS_SCHEMA 4).
     CallTable("OSRT_API", "osrt", "osrt", priority=40, where="eventClass NOT IN (31, 32)",
               numbers={"return_value": "returnValue"}),
-    CallTable("MPI_P2P_EVENTS", **_MPI,
-              numbers={"bytes": "size", "remote_rank": "remoteRank", "tag": "tag"}),
-    CallTable("MPI_COLLECTIVES_EVENTS", **_MPI,
-              numbers={"bytes": "size", "received_bytes": "recvSize", "root_rank": "rootRank"}),
-    CallTable("MPI_START_WAIT_EVENTS", **_MPI),
-    CallTable("MPI_OTHER_EVENTS", **_MPI),
-    CallTable("UCP_EVENTS", "ucx", "ucx", name="textId"),
-    CallTable("UCP_SUBMIT_EVENTS", "ucx", "ucx", name="textId",
-              numbers={"bytes": "packedSize", "tag": "tag"}),
-    CallTable("UCP_PROGRESS_EVENTS", "ucx", "ucx", name="textId",
-              numbers={"bytes": "packedSize", "tag": "tag"}),
+    _mpi("MPI_P2P_EVENTS", {"bytes": "size", "remote_rank": "remoteRank", "tag": "tag"}),
+    _mpi("MPI_COLLECTIVES_EVENTS",
+         {"bytes": "size", "received_bytes": "recvSize", "root_rank": "rootRank"}),
+    _mpi("MPI_START_WAIT_EVENTS"),
+    _mpi("MPI_OTHER_EVENTS"),
+    _ucx("UCP_EVENTS"),
+    _ucx("UCP_SUBMIT_EVENTS", {"bytes": "packedSize", "tag": "tag"}),
+    _ucx("UCP_PROGRESS_EVENTS", {"bytes": "packedSize", "tag": "tag"}),
     CallTable("CUPTI_ACTIVITY_KIND_OPENACC_DATA", "openacc", "openacc",
               numbers={**_OPENACC_NUMBERS, "bytes": "bytes"},
               strings={**_OPENACC_STRINGS, "variable": "varName"}),
@@ -109,9 +114,7 @@ def read(table: CallTable, capture: Capture, selection: Selection) -> Events:
     )
 
 
-def family(
-    table: CallTable, events: Events, strings: StringTable, pools: Pools
-) -> SliceFamily:
+def family(table: CallTable, events: Events, strings: StringTable, pools: Pools) -> SliceFamily:
     """The table's events as slices."""
     config = events.config
     name = strings.look_up(config[table.name]).fill_null(f"[unnamed {table.category} call]")
@@ -127,9 +130,7 @@ def family(
         slots[argument], kinds[argument] = pools.texts.iids(text), "text"
     for argument, (column, words) in table.labels.items():
         number = config[column]
-        text = number.replace_strict(
-            words, default=number.cast(pl.String), return_dtype=pl.String
-        )
+        text = number.replace_strict(words, default=number.cast(pl.String), return_dtype=pl.String)
         slots[argument], kinds[argument] = pools.texts.iids(text), "text"
     category = pools.categories.iid(table.category)
     iids = pools.annotations.lookup(kinds)

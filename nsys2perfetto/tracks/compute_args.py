@@ -50,18 +50,18 @@ class ComputeArgs:
             negative = (values.min() or 0) < 0  # type: ignore[operator]
             number, filled = (INT_VALUE if negative else UINT_VALUE), values
         column = filled.fill_null(0).to_numpy()
-        value = (
-            _doubles(column) if number == DOUBLE_VALUE else ragged.encode_varint(number, column)
-        )
+        value = _doubles(column) if number == DOUBLE_VALUE else ragged.encode_varint(number, column)
         name_field = ragged.encode_varint(NAME_IID, np.full(len(values), iid))
-        return ragged.keep(ragged.length_delimited(field, ragged.concat(name_field, value)), present)
+        return ragged.keep(
+            ragged.length_delimited(field, ragged.concat(name_field, value)), present
+        )
 
     def entries(self) -> list[Ragged]:
         """What must be interned before the first packet that uses it."""
         return [self.names.entries(), self.texts.entries()]
 
 
-def _doubles(values: np.ndarray) -> Ragged:  # type: ignore[type-arg]
+def _doubles(values: np.ndarray) -> Ragged:
     tag = ragged.repeat(ragged.tag(DOUBLE_VALUE, ragged.WIRE_FIXED64), len(values))
     raw = np.ascontiguousarray(values, "<f8").view(np.uint8).reshape(-1, 8)
     return ragged.concat(tag, ragged.from_matrix(raw))

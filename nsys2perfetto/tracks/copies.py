@@ -46,15 +46,13 @@ def copies(
         ),
         graph_node_id=is_set("graphNodeId"),
     )
-    stage = pl.when(migration).then(queues.stage_iid["migration"]).otherwise(
-        queues.stage_iid["memcpy"]
+    stage = (
+        pl.when(migration).then(queues.stage_iid["migration"]).otherwise(queues.stage_iid["memcpy"])
     )
     return _family("memcpy", events, queues, names, args, "Memcpy " + label, stage, columns)
 
 
-def memory_sets(
-    events: Events, queues: Queues, names: StringPool, args: ComputeArgs
-) -> GpuFamily:
+def memory_sets(events: Events, queues: Queues, names: StringPool, args: ComputeArgs) -> GpuFamily:
     """Memory sets, named `Memset`."""
     columns = events.config.select(
         device="deviceId",
@@ -86,9 +84,7 @@ def graph_launches(
 
 def _labels(numbers: pl.Series, labels: Mapping[int, str]) -> pl.Series:
     """Numbers as words; a number without a word stays a number."""
-    return numbers.replace_strict(
-        labels, default=numbers.cast(pl.String), return_dtype=pl.String
-    )
+    return numbers.replace_strict(labels, default=numbers.cast(pl.String), return_dtype=pl.String)
 
 
 def _family(

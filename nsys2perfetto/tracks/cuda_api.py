@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,45 +32,80 @@ PRIORITY = 20
 _GPU_API = TrackEventExtensions(gpu_api=GPU_API_CUDA).SerializeToString()
 
 
+class Numbers:
+    """Small numbers for processes, contexts and streams, alike in all tables.
+
+    They are given to configurations, of which there are few, and spread over the events by code.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int | None, ...], int] = {}
+
+    def of(self, config: pl.DataFrame, *columns: str) -> I64:
+        """The number of each configuration's values in these columns (null counts as a value)."""
+        key = config.select(columns)
+        distinct = key.unique(maintain_order=True)
+        numbers = [self._known.setdefault(row, len(self._known)) for row in distinct.rows()]
+        numbered = distinct.with_columns(pl.Series("number", numbers, dtype=pl.Int64))
+        return (
+            key.join(numbered, on=list(columns), how="left", nulls_equal=True,
+                     maintain_order="left")["number"].to_numpy()
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Operations:
     """All GPU work of the trace in one numbering; arrays of shape (n,), times in ns."""
 
-    process: I64
-    correlation: I64
+    key: I64
+    """(process, correlation id), see `correlate.keys`."""
     event_id: I64
     start: I64
     end: I64
-    context: I64
     stream: I64
-    """-1 for unified-memory migrations, which belong to no stream."""
+    """Number of its (process, context, stream) in `numbers`; -1 for unified-memory migrations,
+    which belong to no stream."""
+    context: I64
+    """Number of its (process, context), likewise."""
+    numbers: Numbers
 
     @classmethod
     def of(cls, families: list[GpuFamily]) -> Operations:
         """Joins the families' operations."""
+        numbers = Numbers()
+        parts: list[Operations] = []
+        for family in families:
+            events, code = family.events, family.events.code
+            config = events.config.with_columns(pl.col("globalPid").fill_null(0))
+            own = ~config["migration"].to_numpy()
+            stream = numbers.of(config, "globalPid", "contextId", "streamId")
+            context = numbers.of(config, "globalPid", "contextId")
+            process = numbers.of(config, "globalPid")
+            correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
+            parts.append(
+                cls(
+                    key=correlate.keys(process[code], correlation),
+                    event_id=np.arange(len(events), dtype=np.int64) + family.first_event_id,
+                    start=events.start,
+                    end=events.end,
+                    stream=np.where(own, stream, -1)[code],
+                    context=np.where(own, context, -1)[code],
+                    numbers=numbers,
+                )
+            )
 
-        def spread(family: GpuFamily, column: str, null: int) -> I64:
-            values = family.events.config[column].fill_null(null).to_numpy()
-            return np.asarray(values[family.events.code], np.int64)
+        def joined(column: Callable[[Operations], I64]) -> I64:
+            return np.concatenate([np.empty(0, np.int64), *map(column, parts)])
 
-        def joined(parts: list[I64]) -> I64:
-            return np.concatenate([np.empty(0, np.int64), *parts])
-
-        families = [f for f in families if len(f.events)]
         return cls(
-            process=joined([spread(f, "globalPid", 0) for f in families]),
-            correlation=joined([f.events.values["correlationId"] for f in families]),  # type: ignore[misc]
-            event_id=joined(
-                [np.arange(len(f.events)) + f.first_event_id for f in families]
-            ),
-            start=joined([f.events.start for f in families]),
-            end=joined([f.events.end for f in families]),
-            context=joined([spread(f, "contextId", -1) for f in families]),
-            stream=joined([
-                np.where(spread(f, "migration", 0) > 0, -1, spread(f, "streamId", -1))
-                for f in families
-            ]),
-        )  # fmt: skip
+            joined(lambda o: o.key),
+            joined(lambda o: o.event_id),
+            joined(lambda o: o.start),
+            joined(lambda o: o.end),
+            joined(lambda o: o.stream),
+            joined(lambda o: o.context),
+            numbers,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,28 +121,28 @@ class Calls:
     submitting_call: I64
     """Row of the call that submitted each operation; -1 where it is not in the capture."""
 
-    @property
-    def process(self) -> I64:
-        """The globalPid of each call."""
-        threads = self.events.config["globalTid"].to_numpy() & PROCESS_MASK
-        return np.asarray(threads[self.events.code], np.int64)
+    def find(self, key: I64) -> I64:
+        """The call of each key, -1 where it is not in the capture; of several the last."""
+        found = correlate.match(key, self.key)
+        answer = np.full(len(key), -1, np.int64)
+        has = found.count > 0
+        answer[has] = found.order[(found.first + found.count - 1)[has]]
+        return answer
 
 
 def join(events: Events, operations: Operations, strings: StringTable) -> Calls:
     """Joins calls and operations by process and correlation id."""
-    threads = events.config["globalTid"].to_numpy() & PROCESS_MASK
-    process = np.asarray(threads[events.code], np.int64)
+    config = events.config.select(globalPid=pl.col("globalTid") & PROCESS_MASK)
+    process = operations.numbers.of(config, "globalPid")
     correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
-    call_key, operation_key = correlate.keys(
-        [process, operations.process], [correlation, operations.correlation]
-    )
-    submissions = correlate.match(call_key, operation_key)
+    key = correlate.keys(process[events.code], correlation)
+    submissions = correlate.match(key, operations.key)
     return Calls(
         events,
         cuda_calls.names(events.config, strings),
-        call_key,
+        key,
         submissions,
-        correlate.submitting_call(submissions, len(operations.process)),
+        correlate.submitting_call(submissions, len(operations.key)),
     )
 
 
@@ -123,11 +159,11 @@ def family(calls: Calls, operations: Operations, pools: Pools) -> SliceFamily:
             "thread": config["globalTid"],
             "name_iid": pools.names.iids(calls.name),
             "category_iid": pools.categories.iids(category),
-            "error": pools.texts.iids(pl.Series(failed, dtype=pl.String)),
+            "result": pools.texts.iids(pl.Series(failed, dtype=pl.String)),
         }
     )
     kinds: dict[str, AnnotationKind] = {
-        "error": "text", "waited_for": "text", "stream": "uint", "event": "uint"
+        "result": "text", "waited_for": "text", "stream": "uint", "event": "uint"
     }  # fmt: skip
     iids = pools.annotations.lookup(kinds)
 

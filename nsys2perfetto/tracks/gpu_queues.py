@@ -47,7 +47,7 @@ class Queues:
         self._gpus = gpus
         self._tracks = tracks
         self._stream_names = stream_names
-        self._queues = pl.DataFrame()
+        self._queues = pl.DataFrame(schema={"queue_iid": pl.Int64, "name": pl.String})
         self._contexts: dict[tuple[int, int], int] = {}
         self.stage_iid = {family: i + 1 for i, family in enumerate(STAGES)}
 
@@ -109,12 +109,13 @@ class Queues:
         """`Stream   7`: padded, since the UI sorts by text. What is ambiguous says more."""
         streams = queues.filter(~pl.col("migration"))
         width = max((len(str(s)) for s in streams["streamId"]), default=1)
-        several = {
-            gpu: (group["globalPid"].n_unique() > 1, group.group_by("globalPid").agg(
-                pl.col("contextId").n_unique())["contextId"].max())
-            for (gpu,), group in streams.group_by("gpu")
+        processes = dict(queues.group_by("gpu").agg(pl.col("globalPid").n_unique()).iter_rows())
+        contexts = {
+            (gpu, process): number
+            for gpu, process, number in streams.group_by("gpu", "globalPid")
+            .agg(pl.col("contextId").n_unique())
+            .iter_rows()
         }
-        processes = {g: grp["globalPid"].n_unique() for (g,), grp in queues.group_by("gpu")}
         names = []
         for gpu, process, context, stream, migration in queues.select(QUEUE_KEY).iter_rows():
             name = "Unified memory" if migration else f"Stream {stream:>{width}}"
@@ -123,7 +124,7 @@ class Queues:
             given = self._stream_names.get((process >> 24 & 0xFFFFFF, context, stream))
             if given and not migration:
                 name += f" {given}"
-            if not migration and several[gpu][1] > 1:
+            if not migration and contexts[gpu, process] > 1:
                 name += f" · context {context}"
             if processes[gpu] > 1:
                 name += f" · {self._tracks.name_of_process(process)} {self._tracks.pid(process)}"
@@ -138,9 +139,7 @@ class Queues:
             data.gpu_specifications.add(
                 iid=self.stage_iid[family], name=name, description=description, category=category
             )
-        for iid, name in self._queues.select("queue_iid", "name").iter_rows() if len(
-            self._queues
-        ) else ():
+        for iid, name in self._queues.select("queue_iid", "name").iter_rows():
             data.gpu_specifications.add(iid=iid, name=name, category=COMPUTE)
         for (process, _), iid in self._contexts.items():
             data.graphics_contexts.add(

@@ -145,9 +145,7 @@ def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeAr
         cluster_z=is_set("clusterZ"),
         local_mem_per_thread=is_set("localMemoryPerThread"),
         # 1 is the ordinary launch; saying so each time would drown what is special.
-        launch_type=pl.when(pl.col("launchType") > 1).then(
-            named(LAUNCH_TYPE, "launchType")
-        ),
+        launch_type=pl.when(pl.col("launchType") > 1).then(named(LAUNCH_TYPE, "launchType")),
     )
     columns: dict[str, pl.Series] = {
         "device": kernels["deviceId"],

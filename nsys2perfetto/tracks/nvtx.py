@@ -127,9 +127,7 @@ class Nvtx:
         )
 
 
-def prepare(
-    events: Events, names: nvtx.NvtxNames, strings: StringTable, pools: Pools
-) -> Nvtx:
+def prepare(events: Events, names: nvtx.NvtxNames, strings: StringTable, pools: Pools) -> Nvtx:
     """Names the events and interns what they say."""
     config = nvtx.described(events.config, strings, names)
     texts = {
@@ -138,9 +136,9 @@ def prepare(
         "color": config["rgb"],
         "json": config["json"],
     }
-    kinds: dict[str, AnnotationKind] = {name: "text" for name in texts}
+    kinds: dict[str, AnnotationKind] = dict.fromkeys(texts, "text")
     kinds |= {"thread_id": "int", "end_thread": "int"}
-    kinds |= {name: "double" for name in nvtx.REAL_PAYLOADS}
+    kinds |= dict.fromkeys(nvtx.REAL_PAYLOADS, "double")
     kinds |= {
         name: "uint" if kind == "uint" else "int" for name, kind in nvtx.INTEGER_PAYLOADS.items()
     }
@@ -193,7 +191,9 @@ def projection(
 
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
         projected = ext.GpuProjection(
-            gpu_op_count=p["count"], range_start=p["range_start"], range_duration=p["range_duration"]
+            gpu_op_count=p["count"],
+            range_start=p["range_start"],
+            range_duration=p["range_duration"],
         )
         extension = ext.TrackEventExtensions(gpu_projection=projected)
         event.MergeFromString(extension.SerializeToString())

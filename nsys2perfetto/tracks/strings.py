@@ -1,4 +1,4 @@
-"""Interned strings of one packet sequence: each distinct text is written once, events name its id."""
+"""Interned strings of one packet sequence: each text is written once, events name its id."""
 
 from __future__ import annotations
 

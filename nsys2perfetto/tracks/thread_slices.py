@@ -65,8 +65,9 @@ class SliceFamily:
 def packets(
     families: Sequence[SliceFamily], tracks: Tracks, shift: int
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Writes all families; the descriptors of the tracks they use are complete once this returns
-    its first chunk.
+    """Writes all families.
+
+    The descriptors of the tracks they use are complete once it has given its first chunk.
 
     Args:
         families: In any order.
@@ -81,9 +82,11 @@ def packets(
     n = len(placed.order)
     for low in range(0, n, CHUNK):
         rows = placed.order[low : low + CHUNK]
-        owner = np.searchsorted(placed.offsets, rows, side="right") - 1 if len(
-            families
-        ) > 1 else np.zeros(len(rows), np.int64)
+        owner = (
+            np.searchsorted(placed.offsets, rows, side="right") - 1
+            if len(families) > 1
+            else np.zeros(len(rows), np.int64)
+        )
         pieces: list[tuple[npt.NDArray[np.intp], Ragged]] = []
         for i in np.unique(owner):
             mine = np.nonzero(owner == i)[0]
@@ -151,8 +154,10 @@ def _move_to_children(
 
 
 def lane_tracks(tracks: Tracks, parent: I64, lane: npt.NDArray[np.int32], name: str) -> I64:
-    """The uuid of a child track for each (parent, lane); all are called the same, so that the UI
-    shows the lanes of a parent as one track."""
+    """The uuid of a child track for each (parent, lane).
+
+    All are called the same, so that the UI shows the lanes of a parent as one track.
+    """
     pairs = pl.DataFrame({"parent": parent, "lane": lane})
     distinct = pairs.unique().sort("parent", "lane")
     uuids = [tracks.child(p, name) for p in distinct["parent"].to_list()]
@@ -182,9 +187,9 @@ def with_own_track(
     distinct = pairs.unique().sort("track", "code").with_row_index("fresh", offset=len(config))
     added = config[distinct["code"].to_numpy()].with_columns(distinct["track"])
     code = code.copy()
-    code[rows] = pairs.join(
-        distinct, on=["code", "track"], how="left", maintain_order="left"
-    )["fresh"].to_numpy()
+    code[rows] = pairs.join(distinct, on=["code", "track"], how="left", maintain_order="left")[
+        "fresh"
+    ].to_numpy()
     return pl.concat([config, added]), code
 
 

@@ -55,9 +55,7 @@ class Waits:
     """Row number of the last operation that the call had to wait for; -1 where none is known."""
 
 
-def find(
-    events: Events, records: pl.DataFrame, calls: Calls, operations: Operations
-) -> Waits:
+def find(events: Events, records: pl.DataFrame, calls: Calls, operations: Operations) -> Waits:
     """Finds what each call waited for, see `analysis.waits` for the rule.
 
     Args:
@@ -66,116 +64,87 @@ def find(
         calls: All CUDA calls.
         operations: All GPU work.
     """
-    config = events.config.with_columns(pl.all().fill_null(-1))
-    process, context, stream = (
-        np.asarray(config[name].to_numpy()[events.code], np.int64)
-        for name in ("globalPid", "contextId", "streamId")
-    )
+    config = events.config.with_columns(pl.col("globalPid").fill_null(0))
+    numbers = operations.numbers
+    stream_number = numbers.of(config, "globalPid", "contextId", "streamId")[events.code]
+    context_number = numbers.of(config, "globalPid", "contextId")[events.code]
+    process = numbers.of(config, "globalPid")[events.code]
+    stream = np.asarray(config["streamId"].fill_null(-1).to_numpy()[events.code], np.int64)
     event: I64 = events.values["eventId"]  # type: ignore[assignment]
-    call = _calls_of(process, events.values["correlationId"], calls)  # type: ignore[arg-type]
+    correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
+    call = calls.find(correlate.keys(process, correlation))
     # Of several waits of a call the last decides.
     orphans = np.nonzero(call < 0)[0]
     keep = np.nonzero(call >= 0)[0]
     keep = keep[np.lexsort((events.end[keep], call[keep]))]
     keep = keep[np.append(call[keep][1:] != call[keep][:-1], True)] if len(keep) else keep
-    call, process, context, stream, event = (
-        a[keep] for a in (call, process, context, stream, event)
-    )
+    call, stream, event = call[keep], stream[keep], event[keep]
     stream = np.where((stream < 0) | (stream >= cuda_calls.INVALID_STREAM), -1, stream)
     names = calls.name[calls.events.code[call].astype(np.int64)]
     kind = cuda_calls.wait_kinds(names, pl.Series(stream))
     before = calls.events.start[call]
 
+    work = _Work(calls, operations)
     awaited = np.full(len(call), waits.NONE, np.int64)
-    submitted = np.where(
-        calls.submitting_call >= 0,
-        calls.events.start[calls.submitting_call] if len(calls.events) else 0,
-        operations.start,
-    )
-    own = np.nonzero(operations.stream >= 0)[0]
-    by_stream, by_context, wanted_stream, wanted_context = _numbered(
-        [(operations.process[own], operations.context[own], operations.stream[own]),
-         (operations.process[own], operations.context[own])],
-        [(process, context, stream), (process, context)],
-    )  # fmt: skip
-    for what, queue, wanted in (
-        ("stream", by_stream, wanted_stream),
-        ("context", by_context, wanted_context),
-    ):
+    for what in _KINDS:
         rows = np.nonzero((kind == what).fill_null(False).to_numpy())[0]
-        work = waits.Submitted(queue, submitted[own], operations.end[own])
-        found = waits.awaited(work, wanted[rows], before[rows])
-        awaited[rows] = np.where(found >= 0, own[found] if len(own) else found, waits.NONE)
-    rows = np.nonzero((kind == "event").fill_null(False).to_numpy())[0]
-    if len(rows) and len(records):
-        awaited[rows] = _behind_events(
-            records, calls, operations, own, submitted, process[rows], event[rows], before[rows]
-        )
+        if not len(rows):
+            continue
+        if what == "stream":
+            awaited[rows] = work.last_on(operations.stream, stream_number[keep[rows]], before[rows])
+        elif what == "context":
+            awaited[rows] = work.last_on(
+                operations.context, context_number[keep[rows]], before[rows]
+            )
+        else:
+            awaited[rows] = _behind_events(
+                records, calls, operations, work, process[keep[rows]], event[rows], before[rows]
+            )
     return Waits(call, orphans, kind, stream, event, awaited)
 
 
-def _calls_of(process: I64, correlation: I64, calls: Calls) -> I64:
-    """The call of each (process, correlation id); -1 where it is not in the capture."""
-    call_correlation: I64 = calls.events.values["correlationId"]  # type: ignore[assignment]
-    wanted, present = correlate.keys([process, calls.process], [correlation, call_correlation])
-    found = correlate.match(wanted, present)
-    answer = np.full(len(wanted), -1, np.int64)
-    has = found.count > 0
-    answer[has] = found.order[(found.first + found.count - 1)[has]]
-    return answer
+class _Work:
+    """GPU work with the time of its submission; migrations, which nobody waits for, left out."""
+
+    def __init__(self, calls: Calls, operations: Operations) -> None:
+        self._rows = np.nonzero(operations.stream >= 0)[0]
+        call = calls.submitting_call[self._rows]
+        self._submitted = operations.start[self._rows]
+        known = call >= 0
+        self._submitted[known] = calls.events.start[call[known]]
+        self._end = operations.end[self._rows]
+
+    def last_on(self, queue: I64, wanted: I64, before: I64) -> I64:
+        """The operation that ended last of those submitted to a queue before a time, or NONE."""
+        submitted = waits.Submitted(queue[self._rows], self._submitted, self._end)
+        found = waits.awaited(submitted, wanted, before)
+        return np.where(found >= 0, self._rows[found] if len(self._rows) else found, waits.NONE)
 
 
 def _behind_events(
     records: pl.DataFrame,
     calls: Calls,
     operations: Operations,
-    own: I64,
-    submitted: I64,
+    work: _Work,
     process: I64,
     event: I64,
     before: I64,
 ) -> I64:
     """The last operation of the event's stream that was submitted before the event's recording."""
-    recorded_process, correlation, recorded_event = (
-        records[name].to_numpy() for name in ("globalPid", "correlationId", "eventId")
-    )
-    call = _calls_of(recorded_process, correlation, calls)
-    known = call >= 0
-    records, call = records.filter(pl.Series(known)), call[known]
-    if not len(records):
-        return np.full(len(event), waits.NONE, np.int64)
-    at = calls.events.start[call]
-    numbers = _numbered(
-        [(recorded_process[known], recorded_event[known])], [(process, event)]
-    )
-    record = waits.last_recorded(numbers[0], at, numbers[1], before)
-    found = record >= 0
-    rows = record[found]
-    queue, wanted = _numbered(
-        [(operations.process[own], operations.context[own], operations.stream[own])],
-        [tuple(records[c].fill_null(-1).to_numpy()[rows]
-               for c in ("globalPid", "contextId", "streamId"))],
-    )  # fmt: skip
-    work = waits.Submitted(queue, submitted[own], operations.end[own])
-    operation = waits.awaited(work, wanted, at[rows])
     answer = np.full(len(event), waits.NONE, np.int64)
-    answer[found] = np.where(operation >= 0, own[operation] if len(own) else operation, waits.NONE)
+    numbers = operations.numbers
+    recorded_process = numbers.of(records, "globalPid")
+    call = calls.find(correlate.keys(recorded_process, records["correlationId"].to_numpy()))
+    known = np.nonzero(call >= 0)[0]
+    if not len(known):
+        return answer
+    at = calls.events.start[call[known]]
+    recorded = correlate.keys(recorded_process[known], records["eventId"].to_numpy()[known])
+    record = waits.last_recorded(recorded, at, correlate.keys(process, event), before)
+    found = record >= 0
+    queue = numbers.of(records, "globalPid", "contextId", "streamId")[known]
+    answer[found] = work.last_on(operations.stream, queue[record[found]], at[record[found]])
     return answer
-
-
-def _numbered(left: list[tuple[I64, ...]], right: list[tuple[I64, ...]]) -> list[I64]:
-    """Numbers tuples alike on both sides: for each pair of (left, right) the same numbers."""
-    numbers: list[I64] = []
-    others: list[I64] = []
-    for a, b in zip(left, right, strict=True):
-        names = [str(i) for i in range(len(a))]
-        frame = pl.concat([
-            pl.DataFrame(dict(zip(names, side, strict=True))) for side in (a, b)
-        ])  # fmt: skip
-        number = frame.select(pl.struct(names).rank("dense").cast(pl.Int64)).to_series().to_numpy()
-        numbers.append(number[: len(a[0])])
-        others.append(number[len(a[0]) :])
-    return numbers + others
 
 
 def annotate_calls(found: Waits, calls: SliceFamily, pools: Pools) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 from google.protobuf.message import Message
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from nsys2perfetto.wire import ragged
-from nsys2perfetto.wire.ragged import Ragged
+from nsys2perfetto.wire import varint
+from nsys2perfetto.wire.ragged import WIRE_LENGTH, Ragged, tag
 from nsys2perfetto.wire.template import TRACE_PACKET
 
 INTERNED_DATA = 12
@@ -45,8 +46,4 @@ def interned(packet: pb.TracePacket, entries: Ragged) -> Iterable[bytes]:
 
 
 def _field(number: int, body: bytes) -> bytes:
-    return (
-        ragged.tag(number, ragged.WIRE_LENGTH)
-        + ragged.varint.encode(ragged.np.array([len(body)]))[0].tobytes()
-        + body
-    )
+    return tag(number, WIRE_LENGTH) + varint.encode(np.array([len(body)]))[0].tobytes() + body

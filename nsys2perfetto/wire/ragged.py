@@ -63,7 +63,9 @@ def from_lengths(data: U8, lengths: I64) -> Ragged:
 def from_matrix(block: U8) -> Ragged:
     """Rows of equal length, shape (n, length)."""
     n, length = block.shape
-    return Ragged(np.ascontiguousarray(block).reshape(-1), np.arange(n + 1, dtype=np.int64) * length)
+    return Ragged(
+        np.ascontiguousarray(block).reshape(-1), np.arange(n + 1, dtype=np.int64) * length
+    )
 
 
 def from_strings(values: pl.Series) -> Ragged:
@@ -88,7 +90,6 @@ def group(items: Ragged, counts: I64) -> Ragged:
 
 def concat(*pieces: Ragged) -> Ragged:
     """Row i of the result is row i of each piece, in order. All pieces have equally many rows."""
-    n = len(pieces[0])
     lengths = np.sum([p.lengths for p in pieces], axis=0)
     out = from_lengths(np.empty(int(lengths.sum()), np.uint8), lengths)
     begin = out.offsets[:-1].copy()

@@ -129,9 +129,7 @@ class Stamper:
         key = (shape, has)
         if key not in self._layouts:
             members = np.nonzero(self._shape == shape)[0]
-            columns = {
-                name: self._config[name][members].to_numpy() for name in self._shapes[shape]
-            }
+            columns = {name: self._config[name][members].to_numpy() for name in self._shapes[shape]}
             slots: dict[str, int | str] = {
                 name: DOUBLE if column.dtype.kind == "f" else varint.widest(column)
                 for name, column in columns.items()

@@ -20,7 +20,7 @@ from nsys2perfetto.wire import varint
 from nsys2perfetto.wire.ragged import WIRE_LENGTH, tag
 
 U8 = npt.NDArray[np.uint8]
-Columns = Mapping[str, "npt.NDArray[np.integer] | npt.NDArray[np.floating]"]
+Columns = Mapping[str, npt.NDArray[np.generic]]
 
 DOUBLE = "double"
 """Slot kind of a 64-bit floating point field; every other slot is a varint of a given width."""
@@ -100,7 +100,8 @@ class Template:
         found: dict[str, Slot] = {}
         for name, width in slots.items():
             other = _serialise(fill(Placeholders(slots, name)), field)
-            moved = np.nonzero(base != other)[0] if len(base) == len(other) else []
+            same_length = len(base) == len(other)
+            moved = np.nonzero(base != other)[0] if same_length else np.empty(0, np.intp)
             if len(moved) != 1:
                 raise ValueError(f"slot {name!r} occurs {len(moved)} times in the template")
             found[name] = Slot(int(moved[0]), 8 if width == DOUBLE else int(width), width == DOUBLE)

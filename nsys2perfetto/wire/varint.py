@@ -42,8 +42,10 @@ def widths(values: Ints) -> npt.NDArray[np.int64]:
 
 def as_unsigned(values: Ints) -> npt.NDArray[np.uint64]:
     """The 64-bit two's complement of each value, as protobuf encodes int32, int64 and uint64."""
-    return values.astype(np.int64, copy=False).view(np.uint64) if values.dtype.kind == "i" else (
-        values.astype(np.uint64, copy=False)
+    return (
+        values.astype(np.int64, copy=False).view(np.uint64)
+        if values.dtype.kind == "i"
+        else (values.astype(np.uint64, copy=False))
     )
 
 

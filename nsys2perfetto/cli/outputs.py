@@ -1,0 +1,100 @@
+"""Which trace belongs to which capture, and every way that cannot work, before anything is read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from nsys2perfetto.errors import UsageError
+from nsys2perfetto.nsys.source import printable
+
+EXTENSION = ".pftrace"
+_CAPTURE_EXTENSIONS = (".sqlite", ".sqlite3", ".db", ".nsys-rep", ".qdrep")
+"""What the trace's extension replaces; after any other it is appended (`run.1`, `run.2`)."""
+
+
+def default_name(capture: Path) -> str:
+    """The file name of a capture's trace."""
+    known = capture.suffix.lower() in _CAPTURE_EXTENSIONS
+    return (capture.stem if known else capture.name) + EXTENSION
+
+
+def plan(captures: Sequence[Path], output: str | None) -> list[tuple[Path, Path]]:
+    """Pairs each capture with the path of its trace.
+
+    Args:
+        captures: As given by the user.
+        output: The option `--output`: None for beside each capture, a file for a single capture, or
+            a directory that exists.
+
+    Raises:
+        UsageError: Two traces would have the same path, or a trace would replace a capture.
+    """
+    if output == "-":
+        raise UsageError("a trace cannot be written to standard output: name a file with -o")
+    if output == "":
+        raise UsageError("-o needs the name of a file or a directory")
+    jobs = [(capture, _output_of(capture, output, len(captures))) for capture in captures]
+    taken: dict[str, Path] = {}
+    for capture, target in jobs:
+        other = taken.setdefault(os.path.realpath(target), capture)
+        if other is not capture:
+            raise UsageError(
+                f"{_shown(capture)} is named twice"
+                if _same(other, capture)
+                else f"{_shown(other)} and {_shown(capture)} would both become {_shown(target)}: "
+                f"convert them one by one, with -o"
+            )
+        for source in captures:
+            if _same(source, target):
+                raise UsageError(f"{_shown(target)} is the capture itself: name another output")
+    return jobs
+
+
+def check(target: Path, force: bool) -> None:
+    """Raises a UsageError where a trace cannot or must not be put.
+
+    A device or a pipe is refused even with `force`: the trace is renamed to its final name, which
+    would replace it (/dev/null, of all files).
+    """
+    name = _shown(target)
+    try:
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return  # nothing there, or a link to nothing; what is missing above it the writer says
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"{name} is a link to itself: name another output") from None
+        return  # not searchable, name too long: the writer says so
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{name} is a directory: name a file with -o")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{name} is not a regular file: name another output with -o")
+    if not force:
+        raise UsageError(f"{name} exists: use --force to overwrite it, or name another with -o")
+
+
+def _output_of(capture: Path, output: str | None, count: int) -> Path:
+    if output is None:
+        return capture.with_name(default_name(capture)) if capture.name else capture
+    folder = Path(output)
+    if folder.is_dir():
+        return folder / default_name(capture)
+    if output.endswith(("/", os.sep)) or count > 1:
+        why = "several captures need a directory" if count > 1 else "no such directory"
+        raise UsageError(f"-o {printable(output)}: {why}; create it first")
+    return folder
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except (OSError, ValueError):
+        return False
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))

@@ -1,0 +1,199 @@
+"""Numbers straight from an SQLite file's pages, five to ten times as fast as through SQLite.
+
+SQLite hands out one value at a time, which costs about 45 ns each however they are fetched; a
+capture of a million kernels has 25 million. Here a few thousand pages at a time become columns by
+NumPy (`nsys.btree` finds the rows, `nsys.records` takes them apart). Only what is plain is read this
+way: integers and real numbers of ordinary tables. Everything else raises UnreadableError, and the
+caller asks SQLite, which also knows how to say what is wrong with a damaged file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from nsys2perfetto.nsys.btree import PADDING, PageFile, UnreadableError
+from nsys2perfetto.nsys.records import Column, Dtype, Records, decode, records
+
+Kind = Literal["int", "real"]
+
+# What is read at a time: few enough rows that the arrays made of them stay in the cache (eight times
+# as many take 1.8 times as long), many enough that NumPy's cost of a call does not count.
+_CHUNK_ROWS = 50_000
+_CHUNK_BYTES = 1 << 22
+
+_DTYPES: dict[Kind, Dtype] = {"int": np.int64, "real": np.float64}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows.
+
+    Attributes:
+        frame: Int64 and Float64 columns.
+        first, last: rowid of the first and of the last row.
+    """
+
+    frame: pl.DataFrame
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the rows of one table are stored.
+
+    Attributes:
+        root: Number of the page where its tree begins.
+        place: Where each column is in the record.
+        defaults: Of each column, whether rows may lack it because it was added with a default.
+        real: Of each column, whether SQLite makes real numbers of integers in it.
+        rowid: Which column is the rowid by another name (INTEGER PRIMARY KEY), if one is.
+    """
+
+    root: int
+    place: dict[str, int]
+    defaults: list[bool]
+    real: list[bool]
+    rowid: str | None
+
+
+class PageReader:
+    """Reads tables of an open capture.
+
+    Args:
+        path: The file.
+        sql: Runs a query on it; only the schema is asked for.
+
+    Raises:
+        UnreadableError, OSError: The file cannot be read this way.
+    """
+
+    def __init__(self, path: Path, sql: Callable[[str], pl.DataFrame]) -> None:
+        self._sql = sql
+        self._file = PageFile(path)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def batches(self, table: str, columns: Mapping[str, Kind], rows: int) -> Iterator[Batch]:
+        """Reads columns of a table, in order of rowid.
+
+        Args:
+            table: Its name.
+            columns: Name to kind; all must be in the table.
+            rows: The most rows that a batch may have.
+
+        Raises:
+            UnreadableError, OSError: The table, or the rest of it, cannot be read this way. What
+                was handed out before is right.
+        """
+        layout = self._layout(table)
+        for name, kind in columns.items():
+            if kind == "int" and layout.real[layout.place[name]]:
+                raise UnreadableError("an integer from a column of real numbers")
+        wanted = {layout.place[n]: _DTYPES[k] for n, k in columns.items() if n != layout.rowid}
+        last = None
+        for found in self._records(layout.root):
+            if last is not None and found.rowid[0] <= last:
+                raise UnreadableError("rows are not in order")
+            last = int(found.rowid[-1])
+            try:
+                values = decode(found, wanted, layout.defaults)
+            except IndexError:
+                raise UnreadableError("a value outside of the pages") from None
+            make = _SeriesMaker(len(found))
+            frame = pl.DataFrame(
+                [
+                    make(n, k, Column(found.rowid) if n == layout.rowid else values[layout.place[n]])
+                    for n, k in columns.items()
+                ]
+            )
+            for offset in range(0, len(frame), rows):
+                ids = found.rowid[offset : offset + rows]
+                yield Batch(frame[offset : offset + rows], int(ids[0]), int(ids[-1]))
+
+    def _records(self, root: int) -> Iterator[Records]:
+        """The rows of the table with this root page; the memory of each part serves the next."""
+        file = self._file
+        pages = file.leaves(root)
+        most = max(1, _CHUNK_BYTES // file.page_size)
+        buffer = np.zeros(min(most, len(pages)) * file.page_size + PADDING, np.uint8)
+        start, count = 0, most
+        while start < len(pages):
+            try:
+                cells = file.cells(
+                    pages[start : start + count], buffer, may_be_empty=len(pages) == 1
+                )
+                if not len(cells.at):
+                    return
+                found = records(file, cells)
+            except IndexError:
+                raise UnreadableError("a cell outside of the pages") from None
+            yield found
+            start += count
+            count = min(max(1, count * _CHUNK_ROWS // len(found)), most)
+
+    def _layout(self, table: str) -> _Layout:
+        """What the schema says about a table."""
+        name = "'" + table.replace("'", "''") + "'"
+        found = self._sql(
+            "SELECT m.rootpage AS root, x.name AS name, x.type AS type, x.hidden AS hidden, "
+            "x.pk AS pk, x.dflt_value IS NOT NULL AS has_default, "
+            f"(SELECT count(*) FROM pragma_index_list({name}) WHERE origin = 'pk') AS pk_indexes "
+            f"FROM sqlite_master m, pragma_table_xinfo({name}) x "
+            f"WHERE m.type = 'table' AND m.name = {name} ORDER BY x.cid"
+        )
+        if not len(found) or not found["root"][0]:
+            raise UnreadableError("not a table with pages of its own")
+        if any(found["hidden"]):
+            raise UnreadableError("columns that are not stored")
+        names, types = found["name"].to_list(), [t.upper() for t in found["type"].to_list()]
+        keys = np.flatnonzero(found["pk"].to_numpy())
+        # An INTEGER PRIMARY KEY that is not the rowid (it says DESC) has an index of its own.
+        is_rowid = len(keys) == 1 and types[keys[0]] == "INTEGER" and not found["pk_indexes"][0]
+        return _Layout(
+            root=found["root"][0],
+            place={name: i for i, name in enumerate(names)},
+            defaults=[bool(d) for d in found["has_default"]],
+            real=[_is_real(t) for t in types],
+            rowid=names[keys[0]] if is_rowid else None,
+        )
+
+
+def _is_real(declared: str) -> bool:
+    """Whether a column has REAL affinity (sqlite.org/datatype3.html, section 3.1)."""
+    if any(word in declared for word in ("INT", "CHAR", "CLOB", "TEXT", "BLOB")):
+        return False
+    return any(word in declared for word in ("REAL", "FLOA", "DOUB"))
+
+
+class _SeriesMaker:
+    """Makes series of one length; those that have one value all over share their memory."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._constant: dict[tuple[Kind, int | None], pl.Series] = {}
+
+    def __call__(self, name: str, kind: Kind, column: Column) -> pl.Series:
+        if not isinstance(column.values, np.ndarray):
+            return self._repeated(kind, column.values).alias(name)
+        series = pl.Series(name, column.values.astype(_DTYPES[kind], copy=False))
+        return series if column.null is None else series.set(pl.Series(column.null), None)
+
+    def _repeated(self, kind: Kind, value: int | None) -> pl.Series:
+        key = kind, value
+        if key not in self._constant:
+            empty = pl.Series(np.empty(0, _DTYPES[kind]))
+            self._constant[key] = (
+                empty.clear(self._length)
+                if value is None
+                else pl.Series(np.full(self._length, value, _DTYPES[kind]))
+            )
+        return self._constant[key]

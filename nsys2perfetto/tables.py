@@ -1,0 +1,39 @@
+"""Which nsys tables each family of events comes from, and which tables no family shows."""
+
+from __future__ import annotations
+
+from nsys2perfetto.nsys import cuda_calls, gpu_work, nvtx
+from nsys2perfetto.nsys.capture import Capture
+from nsys2perfetto.tracks import call_tables
+
+TABLES: dict[str, list[str]] = {
+    "kernel": [gpu_work.KERNEL],
+    "memcpy": [gpu_work.MEMCPY],
+    "memset": [gpu_work.MEMSET],
+    "graph": [gpu_work.GRAPH_TRACE],
+    "cuda_api": [cuda_calls.CALLS],
+    "cuda_wait": [cuda_calls.WAITS],
+    "nvtx": [nvtx.TABLE],
+    "message": ["DIAGNOSTIC_EVENT"],
+}
+for _table in call_tables.TABLES:
+    TABLES.setdefault(_table.family, []).append(_table.table)
+
+_NO_EVENTS = {cuda_calls.EVENT_RECORDS, "MPI_COMMUNICATORS"}
+"""Tables with times that are no events of their own: they serve a join, or describe objects."""
+
+_TIMES = {"start", "timestamp", "rawTimestamp", "startedAt", "openedAt"}
+"""Columns by which a table of events is known."""
+
+
+def not_shown(capture: Capture) -> dict[str, int]:
+    """Tables of events that no family shows, and how many rows each has."""
+    shown = {table for tables in TABLES.values() for table in tables} | _NO_EVENTS
+    return {
+        table: count
+        for table, columns in capture.tables.items()
+        if table not in shown
+        and not table.startswith(("ENUM_", "TARGET_INFO_", "META_DATA_"))
+        and _TIMES & set(columns)
+        and (count := capture.count(table))
+    }
