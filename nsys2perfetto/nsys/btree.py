@@ -117,7 +117,7 @@ class PageFile:
         # One call of the system for each run of adjacent pages: nsys writes table after table, so
         # that only the interior pages, one in hundreds, end a run.
         breaks = np.flatnonzero(np.diff(sorted_pages) != 1) + 1
-        memory = memoryview(buffer)
+        memory = buffer.data
         for first, end in zip([0, *breaks.tolist()], [*breaks.tolist(), len(pages)], strict=True):
             self._file.seek((int(sorted_pages[first]) - 1) * size)
             wanted = memory[first * size : end * size]
@@ -182,7 +182,7 @@ class PageFile:
             UnreadableError: The file is damaged.
         """
         buffer, begin = self.read(pages, buffer)
-        counts, at, page_end = self._cell_positions(buffer, begin, _LEAF, may_be_empty)
+        _, at, page_end = self._cell_positions(buffer, begin, _LEAF, may_be_empty)
         return Cells(buffer, at, page_end)
 
     def _cell_positions(

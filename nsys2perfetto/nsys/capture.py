@@ -1,12 +1,15 @@
 """An open capture: its tables and columns, and their rows as Polars frames.
 
-SQLite's rows come as Arrow batches through ADBC (`adbc-driver-sqlite`), without a Python object a
-value. The file is opened `immutable`: SQLite takes no lock, reads no journal and creates nothing.
+Numbers come straight from the file's pages where possible (`nsys.pages`); all else, and whatever is
+unusual, comes from SQLite as Arrow batches through ADBC (`adbc-driver-sqlite`), without a Python
+object a value. The file is opened `immutable`: SQLite takes no lock, reads no journal and creates
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -17,6 +20,8 @@ import polars as pl
 
 from nsys2perfetto.errors import CaptureError
 from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys.btree import UnreadableError
+from nsys2perfetto.nsys.pages import PageReader
 from nsys2perfetto.nsys.text import to_text
 
 Kind = Literal["int", "real", "text"]
@@ -35,6 +40,10 @@ _NSYS_TABLES = ("StringIds", "META_DATA_EXPORT", "EXPORT_META_DATA", "TARGET_INF
 class Capture:
     """An nsys SQLite export, open for reading.
 
+    Args:
+        path: The file.
+        fast: False has SQLite read everything. The values are the same: this is for tests.
+
     Attributes:
         path: The file.
         tables: Column names of each table, both as the file spells them.
@@ -42,7 +51,7 @@ class Capture:
     Use it as a context manager. Every failure of SQLite is raised as a CaptureError.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, fast: bool = True) -> None:
         self.path = Path(path)
         self.name = source.printable(str(self.path))
         source.check(self.path)
@@ -53,8 +62,12 @@ class Capture:
             self._connection = adbc.AdbcConnection(self._database)
         except adbc.Error as error:
             raise self._failure(error) from None
+        self._pages: PageReader | None = None
         try:
             self.tables = self._probe()
+            if fast:
+                with suppress(UnreadableError, OSError):
+                    self._pages = PageReader(self.path, self.sql)
         except BaseException:
             self.close()
             raise
@@ -67,6 +80,8 @@ class Capture:
 
     def close(self) -> None:
         """Closes the file."""
+        if self._pages:
+            self._pages.close()
         self._connection.close()
         self._database.close()
 
@@ -129,8 +144,14 @@ class Capture:
         """
         if table not in self.tables:
             return
-        for low, high in self._row_ranges(table):
-            rows = [f"rowid BETWEEN {low} AND {high}"] if high is not None else []
+        last: int | None = None
+        if not where:
+            # What cannot be read from the pages is left to SQLite, from there on where it begins.
+            with suppress(UnreadableError, OSError, CaptureError):
+                for frame, last in self._from_pages(table, columns):  # noqa: B007
+                    yield frame
+                return
+        for rows in self._row_ranges(table, last):
             frame = self._read(table, columns, [*rows, *where])
             if len(frame):
                 yield frame
@@ -142,24 +163,50 @@ class Capture:
             return pl.concat(frames)
         return pl.DataFrame(schema={name: _DTYPES[kind] for name, kind in columns.items()})
 
-    def _row_ranges(self, table: str) -> Iterator[tuple[int, int | None]]:
-        """Spans of rowid that hold about ROWS_PER_BATCH rows each; (0, None) for a whole table."""
+    def _from_pages(self, table: str, columns: Columns) -> Iterator[tuple[pl.DataFrame, int]]:
+        """Batches and the last rowid of each. Text is SQLite's part, for the same rows."""
+        present = set(self.tables[table])
+        numbers = {c: k for c, k in columns.items() if k != "text"}
+        texts = {c: k for c, k in columns.items() if k == "text"}
+        if self._pages is None or present.isdisjoint(numbers):
+            raise UnreadableError("nothing to gain")
+        for batch in self._pages.batches(table, numbers, ROWS_PER_BATCH):
+            frame = batch.frame
+            if texts:
+                rows = f"rowid BETWEEN {batch.first} AND {batch.last}"
+                rest = self._read(table, texts, [rows])
+                if len(rest) != len(frame):
+                    raise UnreadableError("SQLite finds other rows")
+                frame = frame.hstack(rest).select(columns.keys())
+            yield frame, batch.last
+
+    def _row_ranges(self, table: str, last: int | None) -> Iterator[list[str]]:
+        """Conditions that hold for about ROWS_PER_BATCH rows each; none for a whole table.
+
+        Args:
+            table: Its name.
+            last: rowid of the row to begin behind; None for all rows.
+        """
+        behind = [] if last is None else [f"rowid > {last}"]
         try:
-            span = self.sql(f"SELECT min(rowid) AS a, max(rowid) AS b FROM {_quoted(table)}")
+            span = self.sql(
+                f"SELECT min(rowid) AS a, max(rowid) AS b FROM {_quoted(table)}"
+                + _where(" AND ".join(behind))
+            )
             low, high = span["a"][0], span["b"][0]
         except CaptureError:
-            yield 0, None  # a view, or a table without rowid
+            yield behind  # a view, or a table without rowid
             return
         if low is None:
             return
         if not isinstance(low, int) or not isinstance(high, int):
-            yield 0, None
+            yield behind
             return
         if high - low > 100 * ROWS_PER_BATCH and high - low > 4 * self.count(table):
-            yield 0, None  # ids with large holes: not how nsys numbers rows
+            yield behind  # ids with large holes: not how nsys numbers rows
             return
         for start in range(low, high + 1, ROWS_PER_BATCH):
-            yield start, min(start + ROWS_PER_BATCH - 1, high)
+            yield [f"rowid BETWEEN {start} AND {min(start + ROWS_PER_BATCH - 1, high)}"]
 
     def _read(self, table: str, columns: Columns, where: Sequence[str]) -> pl.DataFrame:
         present = set(self.tables[table])

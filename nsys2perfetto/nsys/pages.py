@@ -1,10 +1,10 @@
 """Numbers straight from an SQLite file's pages, five to ten times as fast as through SQLite.
 
 SQLite hands out one value at a time, which costs about 45 ns each however they are fetched; a
-capture of a million kernels has 25 million. Here a few thousand pages at a time become columns by
-NumPy (`nsys.btree` finds the rows, `nsys.records` takes them apart). Only what is plain is read this
-way: integers and real numbers of ordinary tables. Everything else raises UnreadableError, and the
-caller asks SQLite, which also knows how to say what is wrong with a damaged file.
+capture of a million kernels has 25 million. Here about a thousand pages at a time become columns by
+NumPy (`nsys.btree` finds the rows, `nsys.records` takes them apart). Only what is plain is read so:
+integers and real numbers of ordinary tables. Everything else raises UnreadableError, and the caller
+asks SQLite, which also knows how to say what is wrong with a damaged file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from nsys2perfetto.nsys.records import Column, Dtype, Records, decode, records
 
 Kind = Literal["int", "real"]
 
-# What is read at a time: few enough rows that the arrays made of them stay in the cache (eight times
-# as many take 1.8 times as long), many enough that NumPy's cost of a call does not count.
+# What is read at a time: few enough rows that the arrays made of them stay in the cache (with eight
+# times as many, each takes 1.8 times as long), many enough that the calls of NumPy do not count.
 _CHUNK_ROWS = 50_000
 _CHUNK_BYTES = 1 << 22
 
@@ -87,7 +87,7 @@ class PageReader:
 
         Args:
             table: Its name.
-            columns: Name to kind; all must be in the table.
+            columns: Name to kind; a column that the table lacks is all null.
             rows: The most rows that a batch may have.
 
         Raises:
@@ -95,10 +95,14 @@ class PageReader:
                 was handed out before is right.
         """
         layout = self._layout(table)
+        wanted: dict[int, Dtype] = {}
         for name, kind in columns.items():
-            if kind == "int" and layout.real[layout.place[name]]:
+            place = layout.place.get(name)
+            if place is None or name == layout.rowid:
+                continue
+            if kind == "int" and layout.real[place]:
                 raise UnreadableError("an integer from a column of real numbers")
-        wanted = {layout.place[n]: _DTYPES[k] for n, k in columns.items() if n != layout.rowid}
+            wanted[place] = _DTYPES[kind]
         last = None
         for found in self._records(layout.root):
             if last is not None and found.rowid[0] <= last:
@@ -108,13 +112,11 @@ class PageReader:
                 values = decode(found, wanted, layout.defaults)
             except IndexError:
                 raise UnreadableError("a value outside of the pages") from None
+            by_name = {n: values[p] for n, p in layout.place.items() if p in values}
+            if layout.rowid:
+                by_name[layout.rowid] = Column(found.rowid)
             make = _SeriesMaker(len(found))
-            frame = pl.DataFrame(
-                [
-                    make(n, k, Column(found.rowid) if n == layout.rowid else values[layout.place[n]])
-                    for n, k in columns.items()
-                ]
-            )
+            frame = pl.DataFrame([make(n, k, by_name.get(n)) for n, k in columns.items()])
             for offset in range(0, len(frame), rows):
                 ids = found.rowid[offset : offset + rows]
                 yield Batch(frame[offset : offset + rows], int(ids[0]), int(ids[-1]))
@@ -181,19 +183,20 @@ class _SeriesMaker:
         self._length = length
         self._constant: dict[tuple[Kind, int | None], pl.Series] = {}
 
-    def __call__(self, name: str, kind: Kind, column: Column) -> pl.Series:
-        if not isinstance(column.values, np.ndarray):
-            return self._repeated(kind, column.values).alias(name)
+    def __call__(self, name: str, kind: Kind, column: Column | None) -> pl.Series:
+        """The column as a series; all null where there is none."""
+        if column is None or not isinstance(column.values, np.ndarray):
+            return self._repeated(kind, column.values if column else None).alias(name)
         series = pl.Series(name, column.values.astype(_DTYPES[kind], copy=False))
         return series if column.null is None else series.set(pl.Series(column.null), None)
 
     def _repeated(self, kind: Kind, value: int | None) -> pl.Series:
         key = kind, value
         if key not in self._constant:
-            empty = pl.Series(np.empty(0, _DTYPES[kind]))
+            dtype = _DTYPES[kind]
             self._constant[key] = (
-                empty.clear(self._length)
+                pl.Series(np.empty(0, dtype)).clear(self._length)
                 if value is None
-                else pl.Series(np.full(self._length, value, _DTYPES[kind]))
+                else pl.Series(np.full(self._length, value, dtype))
             )
         return self._constant[key]

@@ -1,9 +1,9 @@
 """The values inside the rows of an SQLite table, column by column, for many rows at once.
 
-A row is a record: a header that gives the type of each column, one varint each ("serial type"), then
-the values without gaps (sqlite.org/fileformat2.html, section 2.1). Integers take as many bytes as
-their value needs, so that rows of one table differ in their offsets. A column whose type is the same
-in all rows of a chunk, as most are, costs nothing but adding its width to all that follows.
+A row is a record: a header that gives the type of each column, one varint each ("serial type"),
+then the values without gaps (sqlite.org/fileformat2.html, section 2.1). Integers take as many bytes
+as their value needs, so that rows of one table differ in their offsets. Columns whose type is the
+same in all rows of a chunk, as most are, cost nothing but their width, added to what follows.
 """
 
 from __future__ import annotations
@@ -194,17 +194,18 @@ class _Header:
         byte = self._rows.buffer.take(self._at)
         if missing.any():
             byte[missing] = self._missing(has_default)
-        serial: Serial = byte
         long = np.flatnonzero(byte >= 0x80)
         self._at += 1
-        if len(long):
-            at = self._at[long] - 1
-            value, length = varints(self._rows.buffer, at)
-            self._at[long] = at + length
-            if value.min() < 0 or value.max() > _MAX_SERIAL or (at + length > self._end[long]).any():
-                raise UnreadableError("type of a column")
-            serial = byte.astype(np.int64)
-            serial[long] = value
+        if not len(long):
+            return byte if byte.min() != byte.max() else int(byte[0])
+        at = self._at[long] - 1
+        value, length = varints(self._rows.buffer, at)
+        at += length
+        if value.min() < 0 or value.max() > _MAX_SERIAL or (at > self._end[long]).any():
+            raise UnreadableError("type of a column")
+        self._at[long] = at
+        serial = byte.astype(np.int64)
+        serial[long] = value
         return serial if serial.min() != serial.max() else int(serial[0])
 
     @staticmethod
@@ -218,9 +219,7 @@ class _Header:
         return self._next >= self._first[0] if self._next >= 0 else self._at >= self._end
 
 
-def decode(
-    rows: Records, wanted: dict[int, Dtype], defaults: list[bool]
-) -> dict[int, Column]:
+def decode(rows: Records, wanted: dict[int, Dtype], defaults: list[bool]) -> dict[int, Column]:
     """Reads columns.
 
     Args:
@@ -265,9 +264,7 @@ def _widths(serial: npt.NDArray[np.uint8] | I64) -> npt.NDArray[np.uint16] | I64
     return np.where(serial < FIRST_TEXT, short, (serial - FIRST_TEXT) >> 1)
 
 
-def _value(
-    buffer: U8, serial: Serial, at: I64, skip: int, kind: Dtype
-) -> Column:
+def _value(buffer: U8, serial: Serial, at: I64, skip: int, kind: Dtype) -> Column:
     """The values that end at `at` + `skip`."""
     if isinstance(serial, int):
         if serial == NULL:

@@ -8,17 +8,18 @@ import polars as pl
 def to_text(values: pl.Series) -> pl.Series:
     """A Binary series as String; invalid UTF-8 becomes U+FFFD, null stays null.
 
-    Only the distinct values that are not valid UTF-8 are touched one by one.
+    Where some value is not valid, the distinct values are mended one by one.
     """
     if values.dtype != pl.Binary:
         return values.cast(pl.String)
-    text = values.cast(pl.String, strict=False)
-    if text.null_count() == values.null_count():
-        return text
-    broken = values.filter(text.is_null() & values.is_not_null()).unique()
-    mended = pl.Series([b.decode("utf-8", "replace") for b in broken.to_list()], dtype=pl.String)
-    repaired = values.replace_strict(broken, mended, default=None, return_dtype=pl.String)
-    return text.fill_null(repaired).alias(values.name)
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.ComputeError:  # some value is not valid UTF-8
+        distinct = values.drop_nulls().unique()
+        mended = [value.decode("utf-8", "replace") for value in distinct.to_list()]
+        return values.replace_strict(
+            distinct, pl.Series(mended, dtype=pl.String), default=None, return_dtype=pl.String
+        )
 
 
 class StringTable:

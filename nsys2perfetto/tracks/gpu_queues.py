@@ -59,7 +59,7 @@ class Queues:
             else pl.lit(False)
         )
         devices = config.select("globalPid", "deviceId").unique()
-        gpu = [self._gpus.gpu_id(*row) for row in devices.iter_rows()]
+        gpu = [_sane(self._gpus.gpu_id(*row)) for row in devices.iter_rows()]
         devices = devices.with_columns(pl.Series("gpu", gpu, dtype=pl.Int64))
         return config.join(
             devices, on=["globalPid", "deviceId"], how="left", nulls_equal=True,
@@ -146,3 +146,8 @@ class Queues:
                 iid=iid, pid=self._tracks.pid(process), api=sequences.PACKET_TAG_CUDA
             )
         return packet
+
+
+def _sane(gpu_id: int) -> int:
+    """A GPU's number as the trace can hold it (int32); damage becomes 0."""
+    return gpu_id if 0 <= gpu_id < 1 << 31 else 0

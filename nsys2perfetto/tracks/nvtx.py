@@ -192,8 +192,8 @@ def projection(
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
         projected = ext.GpuProjection(
             gpu_op_count=p["count"],
-            range_start=p["range_start"],
-            range_duration=p["range_duration"],
+            range_start=p.signed("range_start"),
+            range_duration=p.signed("range_duration"),
         )
         extension = ext.TrackEventExtensions(gpu_projection=projected)
         event.MergeFromString(extension.SerializeToString())

@@ -51,4 +51,4 @@ def annotate(
         elif kind == "uint":
             annotation.uint_value = p[slot]
         else:
-            annotation.int_value = p[slot]
+            annotation.int_value = p.signed(slot)

@@ -49,6 +49,11 @@ class Placeholders:
         # One byte wide: 1 and 2; wider: the first byte goes from 0x80 to 0x81.
         return base + 1 if name == self._changed else base
 
+    def signed(self, name: str) -> int:
+        """The same for a signed field: of ten bytes only negative numbers are that wide."""
+        value = self[name]
+        return value - (1 << 64) if value >= 1 << 63 else value
+
     def double(self, name: str) -> float:
         """A floating point placeholder."""
         assert self._slots[name] == DOUBLE, f"slot {name} is not a double"
