@@ -1,51 +1,42 @@
 """`convert`: from an nsys export to a Perfetto trace, start to end.
 
-The pipeline can be read top to bottom in `_Conversion.run`: read columns, join them, write packets.
+The pipeline can be read top to bottom in `_run`: read columns, join them, write packets.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import notes
+from nsys2perfetto import __version__, notes
 from nsys2perfetto.errors import OutputError, UsageError
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.nsys import cuda_calls, gpu_work, gpus, metadata, nvtx, processes
+from nsys2perfetto.nsys import cuda_calls, gpus, nvtx
 from nsys2perfetto.nsys.capture import Capture
-from nsys2perfetto.nsys.events import Events, Selection
-from nsys2perfetto.nsys.ids import PROCESS_MASK
+from nsys2perfetto.nsys.events import Selection
 from nsys2perfetto.nsys.source import printable
-from nsys2perfetto.nsys.text import StringTable
-from nsys2perfetto.result import CaptureInfo, Conversion, FamilyCount, GpuInfo
+from nsys2perfetto.reading import Progress, Reading
+from nsys2perfetto.result import CaptureInfo, Conversion, GpuInfo
 from nsys2perfetto.tracks import (
     call_tables,
-    copies,
     cuda_api,
     header,
     instants,
-    kernels,
     sequences,
     thread_slices,
     wake_ups,
 )
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
-from nsys2perfetto.tracks.compute_args import ComputeArgs
-from nsys2perfetto.tracks.gpu_family import GpuFamily
-from nsys2perfetto.tracks.gpu_queues import Queues
+from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.gpu_sequence import GpuSequence
 from nsys2perfetto.tracks.processes import Tracks
-from nsys2perfetto.tracks.strings import StringPool
 from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import SliceFamily
 from nsys2perfetto.wire import packets, writer
 from nsys2perfetto.wire.writer import TraceWriter
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 SUFFIX = ".pftrace"
 
@@ -88,11 +79,10 @@ def convert(
     _check_target(source, target, force)
     selection = Selection(start, end, frozenset(pids))
     with Capture(source) as opened:
-        run = _Conversion(opened, selection, families, progress or (lambda *_: None))
         try:
             with TraceWriter(target) as out:
-                result = run.run(out)
-            return result(target, target.stat().st_size)
+                result = _run(opened, selection, families, out, progress or (lambda *_: None))
+            return result.of_size(target.stat().st_size)
         except OSError as error:
             raise _output_error(target, error) from None
 
@@ -125,280 +115,143 @@ def _output_error(target: Path, error: OSError) -> OutputError:
     return OutputError(f"{name}: cannot write it: {error.strerror or error}")
 
 
-class _Conversion:
-    """One run; holds what its steps share."""
+def _run(
+    capture: Capture,
+    selection: Selection,
+    families: Collection[str],
+    out: TraceWriter,
+    progress: Progress,
+) -> Conversion:
+    """Reads, joins and writes."""
+    reading = Reading(capture, selection, families, progress)
+    tracks = reading.name_tracks()
+    first, last = reading.span
+    shift = max(0, -first)
 
-    def __init__(
-        self, capture: Capture, selection: Selection, families: set[str], progress: Progress
-    ) -> None:
-        self.capture = capture
-        self.selection = selection
-        self.chosen = families
-        self.progress = progress
-        self.counts: dict[str, FamilyCount] = {}
-        self.derived: dict[str, int] = {}
-        self.metadata = metadata.read(capture)
-        self.gpus = gpus.read(capture)
-        strings = capture.read("StringIds", {"id": "int", "value": "text"})
-        self.strings = StringTable(strings["id"], strings["value"])
+    progress("joining", 3, 4)
+    gpu = GpuSequence(
+        reading.work, reading.strings, reading.gpus, tracks, gpus.stream_names(capture)
+    )
+    operations = Operations.of(gpu.families)
+    calls = cuda_api.join(reading.calls, operations, reading.strings)
+    pools = Pools()
+    ranges = nvtx_tracks.prepare(
+        reading.ranges, nvtx.names(capture, reading.strings), reading.strings, pools
+    )
+    derived: dict[str, SliceFamily] = {}
+    slices = [
+        *_cuda(reading, calls, operations, pools, tracks, derived),
+        *(call_tables.family(t, e, reading.strings, pools) for t, e in reading.tables if len(e)),
+        ranges.push_pop(),
+        ranges.start_end(tracks),
+    ]
+    projected = nvtx_tracks.projection(ranges, calls, operations, pools, tracks, shift)
+    if projected is not None:
+        derived["nvtx_projection"] = projected
 
-    def run(self, out: TraceWriter) -> Callable[[Path, int], Conversion]:
-        """Reads, joins and writes; the result is complete once the file has its size."""
-        # Read.
-        self.progress("reading GPU work", 0, 4)
-        work = self._read_gpu_work()
-        self.progress("reading CUDA calls", 1, 4)
-        calls = self._read("cuda_api", cuda_calls.CALLS, cuda_calls.calls)
-        self.progress("reading other events", 2, 4)
-        tables = [(t, self._read_call_table(t)) for t in call_tables.TABLES]
-        ranges = self._read("nvtx", nvtx.TABLE, nvtx.read)
-        waits = self._read("cuda_wait", cuda_calls.WAITS, cuda_calls.waits, joined=True)
-
-        # Name.
-        everything = [*work.values(), calls, ranges, waits, *(e for _, e in tables)]
-        tracks = self._name_tracks(everything)
-        shift = max(0, -min((int(e.start.min()) for e in everything if len(e)), default=0))
-
-        # Join.
-        self.progress("joining", 3, 4)
-        gpu_sequence = _GpuSequence(self, work, tracks)
-        operations = cuda_api.Operations.of(gpu_sequence.families)
-        joined = cuda_api.join(calls, operations, self.strings)
-        pools = Pools()
-        api = cuda_api.family(joined, operations, pools)
-        slices = [api]
-        slices += [call_tables.family(t, e, self.strings, pools) for t, e in tables if len(e)]
-        if len(waits):
-            found = wake_ups.find(waits, cuda_calls.event_records(self.capture), joined, operations)
-            wake_ups.annotate_calls(found, api, pools)
-            slices.append(wake_ups.orphans(found, waits, pools, tracks))
-            if (woken := wake_ups.family(found, joined, operations, pools)) is not None:
-                slices.append(woken)
-                self.derived["wake_up"] = len(woken)
-        prepared = nvtx_tracks.prepare(
-            ranges, nvtx.names(self.capture, self.strings), self.strings, pools
-        )
-        slices += [prepared.push_pop(), prepared.start_end(tracks)]
-        projected = nvtx_tracks.projection(prepared, joined, operations, pools, tracks, shift)
-        if projected is not None:
-            slices.append(projected)
-            self.derived["nvtx_projection"] = len(projected)
-
-        # Write.
-        self._write(out, gpu_sequence, slices, prepared, pools, tracks, shift)
-        info = self._info(work, everything, tracks, joined)
-        arrows = int((joined.submitting_call >= 0).sum())
-        counts = [self.counts[f] for f in sorted(self.counts, key=_order)]
-        return lambda path, size: Conversion(info, path, size, counts, self.derived, shift, arrows)
-
-    # Reading
-
-    def _read_gpu_work(self) -> dict[str, Events]:
-        readers = {
-            "kernel": (gpu_work.KERNEL, gpu_work.kernels),
-            "memcpy": (gpu_work.MEMCPY, gpu_work.copies),
-            "memset": (gpu_work.MEMSET, gpu_work.memory_sets),
-            "graph": (gpu_work.GRAPH_TRACE, gpu_work.graph_launches),
-        }
-        return {f: self._read(f, table, reader) for f, (table, reader) in readers.items()}
-
-    def _read_call_table(self, table: call_tables.CallTable) -> Events:
-        return self._read(
-            table.family,
-            table.table,
-            lambda capture, selection: call_tables.read(table, capture, selection),
-        )
-
-    def _read(
-        self,
-        family: str,
-        table: str,
-        reader: Callable[[Capture, Selection], Events],
-        joined: bool = False,
-    ) -> Events:
-        """Reads a table if its family was chosen, and counts it."""
-        if family not in self.chosen:
-            total = self.capture.count(table)
-            empty = reader(_Nothing(), Selection())  # type: ignore[arg-type]
-            if total:
-                self._count(FamilyCount(family, table, 0, 0, total))
-            return empty
-        events = reader(self.capture, self.selection)
-        if events.rows_read or events.filtered:
-            self._count(
-                FamilyCount(
-                    family,
-                    table,
-                    events.rows_read,
-                    0 if joined else len(events),
-                    events.filtered,
-                    len(events) if joined else 0,
-                    events.dropped,
-                    int((events.end - events.start).sum()),
-                )
-            )
-        return events
-
-    def _count(self, new: FamilyCount) -> None:
-        old = self.counts.get(new.family)
-        self.counts[new.family] = new if old is None else old.plus(new)
-
-    # Naming
-
-    def _name_tracks(self, everything: list[Events]) -> Tracks:
-        threads: set[int] = set()
-        owners: set[int] = set()
-        for events in everything:
-            if "globalTid" in events.config.columns:
-                threads.update(events.config["globalTid"].fill_null(0).unique().to_list())
-            elif "globalPid" in events.config.columns:
-                owners.update(events.config["globalPid"].fill_null(0).unique().to_list())
-        owners.update(t & PROCESS_MASK for t in threads)
-        tracks = Tracks(
-            processes.process_names(self.capture, self.strings, owners),
-            processes.thread_names(self.capture, self.strings, threads),
-        )
-        tracks.use(sorted(owners))
-        return tracks
-
-    # Writing
-
-    def _write(
-        self,
-        out: TraceWriter,
-        gpu: _GpuSequence,
-        slices: list[SliceFamily],
-        ranges: nvtx_tracks.Nvtx,
-        pools: Pools,
-        tracks: Tracks,
-        shift: int,
-    ) -> None:
-        facts: dict[str, str | int] = {}
-        if gpu.used:
-            facts["gpus"] = ", ".join(g.name for g in gpu.used)
-        out.write(packets.frame(header.packets(self.metadata, gpu.used, shift, facts)))
-        events = sum(len(f.events) for f in gpu.families) + sum(len(s) for s in slices)
-        done = 0
-        for chunk in gpu.packets(shift):
-            out.write(chunk)
-        done += sum(len(f.events) for f in gpu.families)
-        self.progress("writing", done, events)
-
-        # Placing slices and marks creates tracks, so the descriptors can only follow.
-        body = thread_slices.packets(slices, tracks, shift)
-        first = next(body, None)
-        marks = ranges.marks(tracks, shift)
-        first_marks = next(marks, None)
-        messages = self.metadata.messages if "message" in self.chosen else []
-        message_packets = packets.frame(instants.messages(messages, tracks, pools, shift))
-        if messages:
-            self._count(FamilyCount("message", "DIAGNOSTIC_EVENT", len(messages), len(messages)))
-        out.write(packets.frame(tracks.packets()))
-        out.write(packets.frame([sequences.start(sequences.CPU)]))
-        for entries in pools.entries():
-            for packet in packets.interned(sequences.following(sequences.CPU), entries):
-                out.write(packet)
-        for chunk in _chain(first, body):
-            out.write(chunk)
-            done = min(events, done + thread_slices.CHUNK)
-            self.progress("writing", done, events)
-        for chunk in _chain(first_marks, marks):
-            out.write(chunk)
-        out.write(message_packets)
-
-    # Telling
-
-    def _info(
-        self,
-        work: dict[str, Events],
-        everything: list[Events],
-        tracks: Tracks,
-        calls: cuda_api.Calls,
-    ) -> CaptureInfo:
-        ends = [(int(e.start.min()), int(e.end.max())) for e in everything if len(e)]
-        duration = max(e for _, e in ends) - min(s for s, _ in ends) if ends else 0
-        per_gpu = notes.kernels_by_gpu(work["kernel"])
-        known = [g for g in self.gpus.by_id.values() if g.is_cuda]
-        listed = [GpuInfo(g.id, g.name, per_gpu.pop(g.id, 0)) for g in known]
-        listed += [GpuInfo(number, "GPU", count) for number, count in per_gpu.items()]
-        return CaptureInfo(
-            path=self.capture.path,
-            size=self.capture.size,
-            nsys_version=self.metadata.product_version,
-            schema_version=self.metadata.schema_version,
-            session_start_utc_ns=self.metadata.session_start_utc,
-            gpus=sorted(listed, key=lambda g: g.id),
-            processes=tracks.listed(),
-            duration_ns=duration,
-            notes=notes.collect(self.capture, self.metadata, work, everything, calls),
-        )
+    facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
+    if gpu.used:
+        facts["gpus"] = ", ".join(g.name for g in gpu.used)
+    out.write(packets.frame(header.packets(reading.metadata, gpu.used, shift, facts)))
+    _write(out, gpu, [*slices, *derived.values()], ranges, reading, pools, tracks, shift, progress)
+    return Conversion(
+        capture=_info(reading, tracks, calls, last - first),
+        output=out.path,
+        output_size=0,
+        families=reading.counts,
+        derived={name: len(family) for name, family in derived.items()},
+        time_shift_ns=shift,
+        arrows=int((calls.submitting_call >= 0).sum()),
+    )
 
 
-class _Nothing:
-    """Stands for a capture of which nothing was chosen: it has no tables."""
-
-    tables: dict[str, list[str]] = {}  # noqa: RUF012 - never written
-
-    def has(self, table: str, *columns: str) -> bool:
-        return False
-
-    def batches(self, *_: object) -> Iterator[object]:
-        return iter(())
-
-
-class _GpuSequence:
-    """Everything on the GPU sequence."""
-
-    def __init__(self, run: _Conversion, work: dict[str, Events], tracks: Tracks) -> None:
-        names, args = StringPool(2), ComputeArgs()
-        self._names, self._args = names, args
-        self.queues = Queues(run.gpus, tracks, gpus.stream_names(run.capture))
-        for events in work.values():
-            events.config = self.queues.with_gpu(events.config)
-        self.queues.define([e.config for e in work.values() if len(e)])
-        makers: dict[str, Callable[[Events], GpuFamily]] = {
-            "kernel": lambda e: kernels.family(
-                e, run.strings, self.queues, run.gpus, tracks, names, args
-            ),
-            "memcpy": lambda e: copies.copies(e, self.queues, names, args),
-            "memset": lambda e: copies.memory_sets(e, self.queues, names, args),
-            "graph": lambda e: copies.graph_launches(e, self.queues, names, args),
-        }
-        self.families = [makers[f](e) for f, e in work.items() if len(e)]
-        first = 1
-        for family in self.families:
-            family.first_event_id = first
-            first += len(family.events)
-        numbers = {n for f in self.families for n in f.config["gpu"].unique().to_list()}
-        self.used = [
-            g for g in run.gpus.by_id.values() if g.id in numbers or (g.is_cuda and not numbers)
-        ] + [gpus.Gpu(n, "GPU") for n in sorted(numbers - run.gpus.by_id.keys())]
-
-    def packets(self, shift: int) -> Iterator[bytes | npt.NDArray[np.uint8]]:
-        """Interned data, then the packets of every family."""
-        if not self.families:
-            return
-        yield packets.frame([self.queues.interned()])
-        interned = [self._names.entries(), *self._args.entries()]
-        interned += [entries for f in self.families for entries in f.interned()]
-        for entries in interned:
-            yield from packets.interned(sequences.following(sequences.GPU), entries)
-        for family in self.families:
-            yield from family.packets(shift)
+def _cuda(
+    reading: Reading,
+    calls: Calls,
+    operations: Operations,
+    pools: Pools,
+    tracks: Tracks,
+    derived: dict[str, SliceFamily],
+) -> list[SliceFamily]:
+    """CUDA calls, what they waited for, and where they woke up (into `derived`)."""
+    api = cuda_api.family(calls, operations, pools)
+    if not len(reading.waits):
+        return [api]
+    records = cuda_calls.event_records(reading.capture)
+    found = wake_ups.find(reading.waits, records, calls, operations)
+    wake_ups.annotate_calls(found, api, pools)
+    orphans = wake_ups.orphans(found, reading.waits, pools, tracks)
+    reading.orphaned(len(orphans))
+    woken = wake_ups.family(found, calls, operations, pools)
+    if woken is not None:
+        derived["wake_up"] = woken
+    return [api, orphans]
 
 
-def _order(family: str) -> int:
-    return list(FAMILIES).index(family)
+def _write(
+    out: TraceWriter,
+    gpu: GpuSequence,
+    slices: list[SliceFamily],
+    ranges: nvtx_tracks.Nvtx,
+    reading: Reading,
+    pools: Pools,
+    tracks: Tracks,
+    shift: int,
+    progress: Progress,
+) -> None:
+    """Writes all events: GPU work first, then the descriptors of tracks and what lies on them."""
+    total = len(gpu) + sum(len(s) for s in slices)
+    progress("writing", 0, total)
+    for chunk in gpu.packets(shift):
+        out.write(chunk)
+    progress("writing", len(gpu), total)
+
+    # Placing slices and marks makes tracks and interns names, so what announces them comes second.
+    body = _Ahead(thread_slices.packets(slices, tracks, shift))
+    marks = _Ahead(ranges.marks(tracks, shift))
+    messages = packets.frame(instants.messages(reading.messages, tracks, pools, shift))
+    out.write(packets.frame(tracks.packets()))
+    out.write(packets.frame([sequences.start(sequences.CPU)]))
+    for entries in pools.entries():
+        for packet in packets.interned(sequences.following(sequences.CPU), entries):
+            out.write(packet)
+    done = len(gpu)
+    for chunk in body:
+        out.write(chunk)
+        done = min(total, done + thread_slices.CHUNK)
+        progress("writing", done, total)
+    for chunk in marks:
+        out.write(chunk)
+    out.write(messages)
 
 
-def _chain(
-    first: npt.NDArray[np.uint8] | None, rest: Iterator[npt.NDArray[np.uint8]]
-) -> Iterator[npt.NDArray[np.uint8]]:
-    if first is not None:
-        yield first
-    yield from rest
+class _Ahead:
+    """An iterator of chunks whose first chunk is already made."""
+
+    def __init__(self, chunks: Iterator[npt.NDArray[np.uint8]]) -> None:
+        self._rest = chunks
+        self._first = next(chunks, None)
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
+        if self._first is not None:
+            yield self._first
+        yield from self._rest
 
 
-def default_output(capture: str | Path) -> Path:
-    """Where the trace of a capture goes when no output is named."""
-    return Path(os.path.splitext(capture)[0] + SUFFIX)  # noqa: PTH122 - keeps "a.b" intact
+def _info(reading: Reading, tracks: Tracks, calls: Calls, duration: int) -> CaptureInfo:
+    per_gpu = notes.kernels_by_gpu(reading.work["kernel"])
+    known = [g for g in reading.gpus.by_id.values() if g.is_cuda]
+    listed = [GpuInfo(g.id, g.name, per_gpu.pop(g.id, 0)) for g in known]
+    listed += [GpuInfo(number, "GPU", count) for number, count in per_gpu.items()]
+    capture, metadata = reading.capture, reading.metadata
+    return CaptureInfo(
+        path=capture.path,
+        size=capture.size,
+        nsys_version=metadata.product_version,
+        schema_version=metadata.schema_version,
+        session_start_utc_ns=metadata.session_start_utc,
+        gpus=sorted(listed, key=lambda g: g.id),
+        processes=tracks.listed(),
+        duration_ns=duration,
+        notes=notes.collect(capture, metadata, reading.work, list(reading), calls),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -46,6 +46,10 @@ class FamilyCount:
             left_out,
             self.total_ns + other.total_ns,
         )
+
+    def moved_to_written(self, count: int) -> FamilyCount:
+        """The same with `count` events written as slices of their own instead of joined."""
+        return replace(self, written=self.written + count, joined=self.joined - count)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ class Conversion:
     """Added to every timestamp, so that none is negative; 0 as a rule."""
     arrows: int
     """Arrows from CUDA calls to the GPU work that they submitted."""
+
+    def of_size(self, size: int) -> Conversion:
+        """The same with the size of the file, which is known once it is closed."""
+        return replace(self, output_size=size)
 
     @property
     def events_read(self) -> int:

@@ -194,7 +194,7 @@ def kernel_arguments(run: Run) -> None:
 
 def occupancy(run: Run) -> None:
     """Occupancy and waves by the occupancy calculator's formula, from the GPU's own limits."""
-    gpus = {g["id"]: g for g in run.oracle.gpus if g["maxWarpsPerSm"] and g["smCount"]}
+    gpus = {g["id"]: g for g in run.oracle.gpus if g["maxBlocksPerSm"] and g["smCount"]}
     for s in run.trace.gpu:
         gpu = gpus.get(s["gpu"])
         if s["kind"] != "CUDA kernel" or gpu is None:
@@ -288,9 +288,9 @@ def _call_key(run: Run, r: Row, category: str) -> tuple[Any, ...]:
 def errors(run: Run) -> None:
     """Calls that did not return 0 say so."""
     found = [
-        (s["ts"], s["tid"], str(run.trace.args(s)["debug.error"]).split()[0])
+        (s["ts"], s["tid"], str(run.trace.args(s)["debug.result"]).split()[0])
         for s in run.trace.calls(*CUDA)
-        if "debug.error" in run.trace.args(s)
+        if "debug.result" in run.trace.args(s)
     ]
     expected = [
         (r["start"] + run.shift, tid(r["globalTid"]), str(r["returnValue"]))

@@ -23,7 +23,7 @@ def capture_bytes():
     capture = Capture("3.16.1")
     capture.gpu()
     process = capture.process(4242, "app")
-    thread = capture.thread(process, 4242, "main thread")
+    thread = capture.thread(process, 4243, "worker")
     for n in range(KERNELS):
         at = 1_000_000_000 + 20_000 * n
         capture.launch(thread, "gemm_kernel", at=at, call=3_000, start=at + 5_000, duration=9_000)
@@ -60,7 +60,7 @@ def start(*arguments, before="", env=None, **options):
     command = [sys.executable, *(["-c", program] if before else ["-m", "nsys2perfetto"])]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(
-        [*command, *(str(a) if not isinstance(a, bytes) else a for a in arguments)],
+        [*command, *(str(a) for a in arguments)],
         stdin=subprocess.DEVNULL,
         env=env or environment(),
         **options,
@@ -72,6 +72,34 @@ def run(*arguments, timeout=120, **options):
     with start(*arguments, **options) as process:
         out, err = process.communicate(timeout=timeout)
         return process.returncode, out, err
+
+
+HOLD = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2:]:
+    database.execute(statement).fetchone()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def another_program(path, *statements):
+    """A program that runs statements on a database and then stays, with the locks it has.
+
+    It must be another process: locks of the same one vanish when it closes the file anywhere.
+    """
+    program = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path), *statements],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert program.stdout.readline() == b"ready\n"
+        yield program
+    finally:
+        program.communicate()
 
 
 @contextlib.contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -54,7 +56,7 @@ _QUERIES = {
         select p.pid, t.tid, t.name from thread t left join process p using (upid)
         where utid > 0""",
     "gpus": "select * from gpu order by ugpu",
-    "metadata": "select name, coalesce(int_value, str_value) as value from metadata",
+    "metadata": "select name, int_value, str_value from metadata",
     "clocks": "select ts, clock_name, clock_value from clock_snapshot",
     "args": """
         select arg_set_id, key, value_type, int_value, string_value, real_value from args
@@ -75,7 +77,13 @@ class Trace:
             frame.to_dicts() for frame in frames.values()
         )
         metadata, self.clocks, args = rest
-        self.metadata: dict[str, Any] = {r["name"]: r["value"] for r in metadata}
+        for row in (*self.gpu, *self.cpu, *self.processes, *self.threads):
+            # Above bit 24 the tool tells processes and threads of equal number apart.
+            row |= {k: row[k] & 0xFFFFFF for k in ("pid", "tid") if row.get(k) is not None}
+        self.metadata: dict[str, Any] = {
+            r["name"]: r["str_value"] if r["int_value"] is None else r["int_value"]
+            for r in metadata
+        }
         self._args: dict[int, dict[str, Any]] = defaultdict(dict)
         for a in args:
             value = next(
@@ -169,6 +177,18 @@ def converted(capture: Path, open_trace: OpenTrace, **options: Any) -> Run:
     with tempfile.NamedTemporaryFile(dir=folder(), suffix=".pftrace") as output:
         result = convert(capture, output.name, force=True, **options)
         return Run(capture, {}, result, Trace(Path(output.name), open_trace))
+
+
+def edited(path: Path, *tables: str, script: str = "") -> Path:
+    """Rewrites tables of a capture without their constraints, then runs SQL on it."""
+    with contextlib.closing(sqlite3.connect(path)) as sql:
+        for table in tables:
+            sql.executescript(
+                f"create table loose as select * from {table}; drop table {table};"
+                f"alter table loose rename to {table};"
+            )
+        sql.executescript(script)
+    return path
 
 
 def same(found: Iterable[Any], expected: Iterable[Any], what: str = "rows") -> None:

@@ -145,34 +145,29 @@ def test_a_loss_of_severity_info_is_a_loss(open_trace):
 
 
 def test_extensions_are_arguments_under_their_field_names(open_trace):
-    nvtx = ext.NvtxRange(domain="model", category="layer", color=0x76B900, style="push/pop")
-    nvtx.uint64_value = 42
     projection = ext.GpuProjection(gpu_op_count=3, range_start=1, range_duration=9)
-    wake_up = ext.WakeUp(wait_kind="stream", stream=7, gpu_work_end=60)
+    wake_up = ext.WakeUp(wait_kind=ext.STREAM, stream=7)
+    gap = ext.GpuGap(cause=ext.LAUNCH_BOUND, launch_lateness_ns=-5)
     trace = as_trace(
         descriptor_packet(),
         thread_packet(),
-        *slice_packets(5, 10, "range", ext.TrackEventExtensions(nvtx=nvtx)),
         *slice_packets(20, 30, "projection", ext.TrackEventExtensions(gpu_projection=projection)),
         *slice_packets(50, 70, "wake-up", ext.TrackEventExtensions(wake_up=wake_up)),
+        *slice_packets(80, 90, "gap", ext.TrackEventExtensions(gpu_gap=gap)),
     )
     with open_trace(trace) as tp:
-        assert arguments_of(tp, "slice", "range") == {
-            "nvtx.domain": "model",
-            "nvtx.category": "layer",
-            "nvtx.color": str(0x76B900),
-            "nvtx.style": "push/pop",
-            "nvtx.uint64_value": "42",
-        }
         assert arguments_of(tp, "slice", "projection") == {
             "gpu_projection.gpu_op_count": "3",
             "gpu_projection.range_start": "1",
             "gpu_projection.range_duration": "9",
         }
         assert arguments_of(tp, "slice", "wake-up") == {
-            "wake_up.wait_kind": "stream",
+            "wake_up.wait_kind": "STREAM",
             "wake_up.stream": "7",
-            "wake_up.gpu_work_end": "60",
+        }
+        assert arguments_of(tp, "slice", "gap") == {
+            "gpu_gap.cause": "LAUNCH_BOUND",
+            "gpu_gap.launch_lateness_ns": "-5",
         }
         query.assert_clean(tp)
 

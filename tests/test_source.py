@@ -1,8 +1,8 @@
 """Every file that is no readable capture is told apart, and reading a capture leaves no trace."""
 
+import contextlib
 import os
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +12,14 @@ import pytest
 from nsys2perfetto.errors import CaptureError
 from nsys2perfetto.nsys import source
 from nsys2perfetto.nsys.capture import Capture
-from tests.command import KERNELS, capture_bytes, listing, without_rights, write_capture
+from tests.command import (
+    KERNELS,
+    another_program,
+    capture_bytes,
+    listing,
+    without_rights,
+    write_capture,
+)
 
 KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="locks are seen on Linux only")
@@ -211,34 +218,12 @@ def test_any_single_damaged_page_is_a_clear_error_or_none(tmp_path):
 
 # Other programs
 
-HOLD = """
-import sqlite3, sys
-database = sqlite3.connect(sys.argv[1], isolation_level=None)
-for statement in sys.argv[2:]:
-    database.execute(statement).fetchone()
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
 
 @pytest.fixture
 def hold():
     """Another program that runs statements on a file and stays there."""
-    running = []
-
-    def start(path, *statements):
-        program = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(path), *statements],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        running.append(program)
-        assert program.stdout.readline() == b"ready\n"
-        return program
-
-    yield start
-    for program in running:
-        program.communicate()
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(another_program(*arguments))
 
 
 INSERT = "INSERT INTO StringIds VALUES (1000000, 'new')"

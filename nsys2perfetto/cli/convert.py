@@ -21,7 +21,6 @@ from nsys2perfetto.nsys import source
 @click.command(
     "convert",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=True,
 )
 @click.argument(
     "captures", metavar="CAPTURE...", nargs=-1, required=True, type=click.Path(path_type=Path)

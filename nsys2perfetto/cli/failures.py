@@ -22,7 +22,7 @@ import click
 
 from nsys2perfetto import __version__
 from nsys2perfetto.cli import terminal
-from nsys2perfetto.errors import EXIT_FAILURE, EXIT_USAGE, Nsys2PerfettoError
+from nsys2perfetto.errors import EXIT_FAILURE, Nsys2PerfettoError
 from nsys2perfetto.nsys.source import printable
 
 PREFIX = "nsys2perfetto: "
@@ -82,6 +82,9 @@ def report(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return 128 + signal.SIGINT
+    if isinstance(error, SystemExit):  # click's, when nobody reads its help any more
+        terminal.discard_output()
+        return error.code if isinstance(error.code, int) else EXIT_FAILURE
     if isinstance(error, Nsys2PerfettoError):
         complain(str(error))
         return error.exit_code
@@ -101,12 +104,10 @@ def report(error: BaseException) -> int:
 
 def _usage(error: click.ClickException) -> int:
     """Wrong usage, in the same form as everything else: one line that says where help is."""
-    if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2; its message is the help
-        click.echo(error.format_message(), err=True)
-        return EXIT_USAGE
     message = " ".join(error.format_message().split()).rstrip(".")
-    message = message[:1].lower() + message[1:]
-    complain(f"{message} (see nsys2perfetto --help)")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else PREFIX.rstrip(": ")
+    complain(f"{message[:1].lower()}{message[1:]} (see {command} --help)")
     return error.exit_code
 
 

@@ -11,7 +11,7 @@ import click
 
 from nsys2perfetto import __version__
 from nsys2perfetto.cli import failures, terminal
-from nsys2perfetto.errors import UsageError
+from nsys2perfetto.errors import EXIT_USAGE, UsageError
 from nsys2perfetto.nsys.source import printable
 
 PROGRAM = "nsys2perfetto"
@@ -49,8 +49,11 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts the default command's name before arguments that name none."""
+        if not args:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(EXIT_USAGE)
         own = [*ctx.help_option_names, "--version"]
-        if args and args[0] not in COMMANDS and args[0] not in own and not ctx.resilient_parsing:
+        if args[0] not in COMMANDS and args[0] not in own and not ctx.resilient_parsing:
             _check_for_typo(args[0])
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
@@ -86,7 +89,6 @@ def _check_for_typo(word: str) -> None:
 @click.group(
     cls=Commands,
     name=PROGRAM,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")

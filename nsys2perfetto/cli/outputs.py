@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from nsys2perfetto.errors import UsageError
+from nsys2perfetto.errors import OutputError, UsageError
 from nsys2perfetto.nsys.source import printable
 
 EXTENSION = ".pftrace"
@@ -55,7 +55,7 @@ def plan(captures: Sequence[Path], output: str | None) -> list[tuple[Path, Path]
 
 
 def check(target: Path, force: bool) -> None:
-    """Raises a UsageError where a trace cannot or must not be put.
+    """Raises a UsageError or OutputError where a trace cannot or must not be put.
 
     A device or a pipe is refused even with `force`: the trace is renamed to its final name, which
     would replace it (/dev/null, of all files).
@@ -63,12 +63,12 @@ def check(target: Path, force: bool) -> None:
     name = _shown(target)
     try:
         mode = target.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return  # nothing there, or a link to nothing; what is missing above it the writer says
+    except FileNotFoundError:
+        return  # nothing there, or a link to nothing; a folder that is missing the writer reports
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise UsageError(f"{name} is a link to itself: name another output") from None
-        return  # not searchable, name too long: the writer says so
+            raise UsageError(f"{name} is a link to itself: name another output with -o") from None
+        raise OutputError(f"{name}: cannot write there: {error.strerror}") from None
     if stat.S_ISDIR(mode):
         raise UsageError(f"{name} is a directory: name a file with -o")
     if not stat.S_ISREG(mode):
@@ -81,7 +81,7 @@ def _output_of(capture: Path, output: str | None, count: int) -> Path:
     if output is None:
         return capture.with_name(default_name(capture)) if capture.name else capture
     folder = Path(output)
-    if folder.is_dir():
+    if os.path.isdir(output):  # noqa: PTH112 - the method raises on names that are too long
         return folder / default_name(capture)
     if output.endswith(("/", os.sep)) or count > 1:
         why = "several captures need a directory" if count > 1 else "no such directory"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 PATIENCE = 0.4
-"""Seconds before a bar appears: small captures are done by then, and need no import of rich."""
+"""Seconds of reading before a bar appears: small captures are done by then, without rich."""
 
 
 class Progress:
@@ -33,10 +33,11 @@ class Progress:
         self._visible = visible
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
-        self._stage = ""
+        self._stage = "starting"
 
     def __enter__(self) -> Progress:
         self._began = self._stage_began = time.perf_counter()
+        self._first_call = 0.0
         return self
 
     def __call__(self, stage: str, done: int, total: int) -> None:
@@ -45,7 +46,8 @@ class Progress:
         if stage != self._stage:
             self._finish_stage(now)
             self._stage = stage
-        if self._visible and (self._bar or now - self._began >= PATIENCE):
+        self._first_call = self._first_call or now
+        if self._visible and (self._bar or now - self._first_call >= PATIENCE):
             self._show(stage, done, total)
 
     def __exit__(
@@ -61,9 +63,8 @@ class Progress:
             self._bar.stop()
 
     def _finish_stage(self, now: float) -> None:
-        if self._stage:
-            spent = now - self._stage_began
-            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
+        spent = now - self._stage_began
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
         self._stage_began = now
 
     def _show(self, stage: str, done: int, total: int) -> None:

@@ -46,6 +46,7 @@ def lines(
         *_families(result.families, details),
         *_more(result, details),
         *notes([*_nothing_selected(result, request), *result.capture.notes]),
+        *(_tables(result.families) if details else []),
         *_timings(timings or {}),
         "",
         colour("Wrote ", fg="green") + f"{output} ({size(result.output_size)})",
@@ -125,7 +126,7 @@ def _families(counts: list[FamilyCount], details: bool) -> list[str]:
     left_out = any(c.left_out for c in counts)
     head = ["events", "read", "written"]
     head += ["filtered"] * filtered + ["left out"] * left_out
-    head += ["total time", "table"] * details
+    head += ["total time"] * details
     rows = [_row(c, filtered, left_out, details) for c in counts]
     if len(counts) > 1:
         total = FamilyCount(
@@ -137,8 +138,8 @@ def _families(counts: list[FamilyCount], details: bool) -> list[str]:
             sum(c.joined for c in counts),
             {"": sum(sum(c.left_out.values()) for c in counts)},
         )
-        rows.append(_row(total, filtered, left_out, False) + ["", ""] * details)
-    return table(head, rows, left=(0, len(head) - 1) if details else (0,))
+        rows.append(_row(total, filtered, left_out, False) + [""] * details)
+    return table(head, rows)
 
 
 def _row(count: FamilyCount, filtered: bool, left_out: bool, details: bool) -> list[str]:
@@ -146,10 +147,7 @@ def _row(count: FamilyCount, filtered: bool, left_out: bool, details: bool) -> l
     row += [f"{count.filtered:,}"] * filtered
     row += [f"{sum(count.left_out.values()):,}"] * left_out
     if details:
-        row += [
-            duration(count.total_ns) if count.total_ns else "-",
-            count.table.replace("CUPTI_ACTIVITY_KIND_", ""),
-        ]
+        row.append(duration(count.total_ns) if count.total_ns else "-")
     return row
 
 
@@ -168,6 +166,13 @@ def _more(result: Conversion, details: bool) -> list[str]:
             f"({result.time_shift_ns:,} ns), since the capture has events before 0"
         )
     return [line for text in texts for line in wrap(text, "  ", "    ")]
+
+
+def _tables(counts: list[FamilyCount]) -> list[str]:
+    """Where each family comes from."""
+    width = max((len(c.family) for c in counts), default=0)
+    found = [wrap(c.table, f"  {printable(c.family):<{width}}  ") for c in counts]
+    return ["", *(line for lines in found for line in lines)] if found else []
 
 
 def _timings(timings: Mapping[str, float]) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -63,6 +63,18 @@ class _Layout:
     rowid: str | None
 
 
+class _ColumnInfo(NamedTuple):
+    """One column, as SQLite describes it."""
+
+    root: int
+    name: str
+    type: str
+    hidden: int
+    pk: int
+    has_default: int
+    has_index: int
+
+
 class PageReader:
     """Reads tables of an open capture.
 
@@ -76,6 +88,7 @@ class PageReader:
 
     def __init__(self, path: Path, sql: Callable[[str], pl.DataFrame]) -> None:
         self._sql = sql
+        self._schema: dict[str, list[_ColumnInfo]] | None = None
         self._file = PageFile(path)
 
     def close(self) -> None:
@@ -144,28 +157,33 @@ class PageReader:
 
     def _layout(self, table: str) -> _Layout:
         """What the schema says about a table."""
-        name = "'" + table.replace("'", "''") + "'"
-        found = self._sql(
-            "SELECT m.rootpage AS root, x.name AS name, x.type AS type, x.hidden AS hidden, "
-            "x.pk AS pk, x.dflt_value IS NOT NULL AS has_default, "
-            f"(SELECT count(*) FROM pragma_index_list({name}) WHERE origin = 'pk') AS pk_indexes "
-            f"FROM sqlite_master m, pragma_table_xinfo({name}) x "
-            f"WHERE m.type = 'table' AND m.name = {name} ORDER BY x.cid"
-        )
-        if not len(found) or not found["root"][0]:
+        if self._schema is None:
+            # One query for all tables: each costs more than reading a small table does.
+            schema = self._sql(
+                "SELECT m.name AS tab, m.rootpage AS root, x.name AS col, x.type AS type, "
+                "x.hidden AS hidden, x.pk AS pk, x.dflt_value IS NOT NULL AS has_default, "
+                "CASE WHEN x.pk THEN EXISTS(SELECT 1 FROM pragma_index_list(m.name) "
+                "WHERE origin = 'pk') ELSE 0 END AS has_index "
+                "FROM sqlite_master m, pragma_table_xinfo(m.name) x "
+                "WHERE m.type = 'table' ORDER BY m.rowid, x.cid"
+            )
+            self._schema = {}
+            for name, *column in schema.iter_rows():
+                self._schema.setdefault(name, []).append(_ColumnInfo(*column))
+        columns = self._schema.get(table, [])
+        if not columns or not columns[0].root:
             raise UnreadableError("not a table with pages of its own")
-        if any(found["hidden"]):
+        if any(c.hidden for c in columns):
             raise UnreadableError("columns that are not stored")
-        names, types = found["name"].to_list(), [t.upper() for t in found["type"].to_list()]
-        keys = np.flatnonzero(found["pk"].to_numpy())
+        keys = [c for c in columns if c.pk]
         # An INTEGER PRIMARY KEY that is not the rowid (it says DESC) has an index of its own.
-        is_rowid = len(keys) == 1 and types[keys[0]] == "INTEGER" and not found["pk_indexes"][0]
+        is_rowid = len(keys) == 1 and keys[0].type.upper() == "INTEGER" and not keys[0].has_index
         return _Layout(
-            root=found["root"][0],
-            place={name: i for i, name in enumerate(names)},
-            defaults=[bool(d) for d in found["has_default"]],
-            real=[_is_real(t) for t in types],
-            rowid=names[keys[0]] if is_rowid else None,
+            root=columns[0].root,
+            place={c.name: i for i, c in enumerate(columns)},
+            defaults=[bool(c.has_default) for c in columns],
+            real=[_is_real(c.type.upper()) for c in columns],
+            rowid=keys[0].name if is_rowid else None,
         )
 
 
@@ -185,10 +203,12 @@ class _SeriesMaker:
 
     def __call__(self, name: str, kind: Kind, column: Column | None) -> pl.Series:
         """The column as a series; all null where there is none."""
-        if column is None or not isinstance(column.values, np.ndarray):
-            return self._repeated(kind, column.values if column else None).alias(name)
-        series = pl.Series(name, column.values.astype(_DTYPES[kind], copy=False))
-        return series if column.null is None else series.set(pl.Series(column.null), None)
+        values = column.values if column else None
+        if not isinstance(values, np.ndarray):
+            return self._repeated(kind, values).alias(name)
+        series = pl.Series(name, values.astype(_DTYPES[kind], copy=False))
+        null = column.null if column else None
+        return series if null is None else series.set(pl.Series(null), None)
 
     def _repeated(self, kind: Kind, value: int | None) -> pl.Series:
         key = kind, value

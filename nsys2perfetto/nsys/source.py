@@ -99,11 +99,8 @@ def _shown(path: Path) -> str:
 
 def _similar(path: Path) -> str:
     """A hint where only the extension was left out."""
-    other = path.with_name(path.name + ".sqlite") if path.name else path
-    try:
-        return f"; did you mean {_shown(other)}?" if other.is_file() else ""
-    except (OSError, ValueError):
-        return ""
+    other = path.with_name(path.name + ".sqlite")
+    return f"; did you mean {_shown(other)}?" if os.path.isfile(other) else ""  # noqa: PTH113
 
 
 def _not_sqlite(path: Path, head: bytes) -> str:
@@ -111,7 +108,7 @@ def _not_sqlite(path: Path, head: bytes) -> str:
     suffix = path.suffix.lower()
     if suffix in _REPORTS:
         export = path.with_suffix(".sqlite")
-        if export.is_file():
+        if os.path.isfile(export):  # noqa: PTH113 - the method raises on names that are too long
             return f"{name} is an nsys report: convert its SQLite export {_shown(export)} instead"
         command = f"nsys export --type=sqlite --output={_quoted(export)} {_quoted(path)}"
         return f"{name} is an nsys report, not its SQLite export: run `{command}` first"

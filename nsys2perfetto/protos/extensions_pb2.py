@@ -34,33 +34,86 @@ _pool.AddSerializedFile(
     b'duration\x18\x03 \x01(\x03"K\n\x06WakeUp'
     b'\x121\n\twait_kind\x18\x01 \x01(\x0e2\x1e.ns'
     b'ys2perfetto.protos.WaitK'
-    b'ind\x12\x0e\n\x06stream\x18\x02 \x01(\r"\xf4\x01\n\x14'
-    b'TrackEventExtensions\x12>\n\x0f'
-    b'gpu_correlation\x18\xb8\x17 \x01(\x0b2$'
-    b'.nsys2perfetto.protos.Gp'
-    b'uCorrelation\x12.\n\x07gpu_api\x18'
-    b'\xb9\x17 \x01(\x0e2\x1c.nsys2perfetto.p'
-    b'rotos.GpuApi\x12<\n\x0egpu_proj'
-    b'ection\x18\xafM \x01(\x0b2#.nsys2per'
-    b'fetto.protos.GpuProjecti'
-    b'on\x12.\n\x07wake_up\x18\xb0M \x01(\x0b2\x1c.n'
-    b'sys2perfetto.protos.Wake'
-    b'Up"\xa9\x01\n\x16InternedDataExten'
-    b'sions\x12E\n\x0fcompute_kernels'
-    b'\x18\xe8\x07 \x03(\x0b2+.nsys2perfetto.'
-    b'protos.InternedComputeKe'
-    b'rnel\x12H\n\x11compute_arg_name'
-    b's\x18\xe9\x07 \x03(\x0b2,.nsys2perfetto'
-    b'.protos.InternedComputeA'
-    b'rgName*\x80\x01\n\x06GpuApi\x12\x15\n\x11GPU'
-    b'_API_UNDEFINED\x10\x00\x12\x13\n\x0fGPU_'
-    b'API_OPEN_GL\x10\x01\x12\x12\n\x0eGPU_API'
-    b'_VULKAN\x10\x02\x12\x13\n\x0fGPU_API_OPE'
-    b'N_CL\x10\x03\x12\x10\n\x0cGPU_API_CUDA\x10\x04'
-    b'\x12\x0f\n\x0bGPU_API_HIP\x10\x05*;\n\x08Wai'
-    b'tKind\x12\x0b\n\x07UNKNOWN\x10\x00\x12\n\n\x06ST'
-    b'REAM\x10\x01\x12\t\n\x05EVENT\x10\x02\x12\x0b\n\x07CON'
-    b'TEXT\x10\x03'
+    b'ind\x12\x0e\n\x06stream\x18\x02 \x01(\r"\xa0\x03\n\n'
+    b'DecodeStep\x12\x0b\n\x03run\x18\x01 \x01(\r\x12'
+    b'\r\n\x05index\x18\x02 \x01(\r\x12.\n\x05phase\x18'
+    b'\x03 \x01(\x0e2\x1f.nsys2perfetto.pr'
+    b'otos.StepPhase\x12\x0b\n\x03gpu\x18\x04 '
+    b'\x01(\r\x12\x14\n\x0ckernel_count\x18\x05 \x01('
+    b'\x04\x12\x11\n\tkernel_ns\x18\x06 \x01(\x03\x12\x0f\n\x07'
+    b'busy_ns\x18\x07 \x01(\x03\x12\x0f\n\x07idle_ns'
+    b'\x18\x08 \x01(\x03\x12\x0f\n\x07wall_ns\x18\t \x01(\x03\x12'
+    b'\x17\n\x0fkernel_util_pct\x18\n \x01(\x01'
+    b'\x12\x15\n\rbusy_util_pct\x18\x0b \x01(\x01\x12'
+    b'\x12\n\ncopy_count\x18\x0c \x01(\x04\x12\x12\n\nc'
+    b'opy_bytes\x18\r \x01(\x03\x12\x14\n\x0claunc'
+    b'h_count\x18\x0e \x01(\x04\x12\x12\n\nsync_co'
+    b'unt\x18\x0f \x01(\x04\x12\x0f\n\x07sync_ns\x18\x10 \x01'
+    b'(\x03\x12\x18\n\x10allocation_count\x18\x11'
+    b' \x01(\x04\x12\x16\n\x0elargest_gap_ns\x18\x12'
+    b' \x01(\x03\x12\x18\n\x10steps_per_second'
+    b'\x18\x13 \x01(\x01"\xe7\x02\n\x06GpuGap\x12\x0f\n\x07idl'
+    b'e_ns\x18\x01 \x01(\x03\x12/\n\x06bucket\x18\x02 \x01'
+    b'(\x0e2\x1f.nsys2perfetto.proto'
+    b's.GapBucket\x12-\n\x05cause\x18\x03 \x01'
+    b'(\x0e2\x1e.nsys2perfetto.proto'
+    b's.GapCause\x12\x0b\n\x03gpu\x18\x04 \x01(\r\x12'
+    b'\x0b\n\x03run\x18\x05 \x01(\r\x12\x0c\n\x04step\x18\x06 \x01'
+    b'(\r\x12\x19\n\x11previous_event_id\x18'
+    b'\x07 \x01(\x04\x12\x15\n\rnext_event_id\x18\x08'
+    b' \x01(\x04\x12\x1a\n\x12launch_lateness_'
+    b'ns\x18\t \x01(\x03\x12\x0f\n\x07sync_ns\x18\n \x01('
+    b'\x03\x12\x11\n\tlaunch_ns\x18\x0b \x01(\x03\x12\x11\n\t'
+    b'memory_ns\x18\x0c \x01(\x03\x12\x0f\n\x07copy_'
+    b'ns\x18\r \x01(\x03\x12\x15\n\rother_cuda_n'
+    b's\x18\x0e \x01(\x03\x12\x17\n\x0foutside_cuda_'
+    b'ns\x18\x0f \x01(\x03"\xdc\x02\n\x14TrackEventE'
+    b'xtensions\x12>\n\x0fgpu_correla'
+    b'tion\x18\xb8\x17 \x01(\x0b2$.nsys2perfe'
+    b'tto.protos.GpuCorrelatio'
+    b'n\x12.\n\x07gpu_api\x18\xb9\x17 \x01(\x0e2\x1c.ns'
+    b'ys2perfetto.protos.GpuAp'
+    b'i\x126\n\x0bdecode_step\x18\xacM \x01(\x0b2'
+    b' .nsys2perfetto.protos.D'
+    b'ecodeStep\x12.\n\x07gpu_gap\x18\xadM '
+    b'\x01(\x0b2\x1c.nsys2perfetto.prot'
+    b'os.GpuGap\x12<\n\x0egpu_project'
+    b'ion\x18\xafM \x01(\x0b2#.nsys2perfet'
+    b'to.protos.GpuProjection\x12'
+    b'.\n\x07wake_up\x18\xb0M \x01(\x0b2\x1c.nsys'
+    b'2perfetto.protos.WakeUp"'
+    b'\xa9\x01\n\x16InternedDataExtensio'
+    b'ns\x12E\n\x0fcompute_kernels\x18\xe8\x07'
+    b' \x03(\x0b2+.nsys2perfetto.pro'
+    b'tos.InternedComputeKerne'
+    b'l\x12H\n\x11compute_arg_names\x18\xe9'
+    b'\x07 \x03(\x0b2,.nsys2perfetto.pr'
+    b'otos.InternedComputeArgN'
+    b'ame*\x80\x01\n\x06GpuApi\x12\x15\n\x11GPU_AP'
+    b'I_UNDEFINED\x10\x00\x12\x13\n\x0fGPU_API'
+    b'_OPEN_GL\x10\x01\x12\x12\n\x0eGPU_API_VU'
+    b'LKAN\x10\x02\x12\x13\n\x0fGPU_API_OPEN_C'
+    b'L\x10\x03\x12\x10\n\x0cGPU_API_CUDA\x10\x04\x12\x0f\n'
+    b'\x0bGPU_API_HIP\x10\x05*;\n\x08WaitKi'
+    b'nd\x12\x0b\n\x07UNKNOWN\x10\x00\x12\n\n\x06STREA'
+    b'M\x10\x01\x12\t\n\x05EVENT\x10\x02\x12\x0b\n\x07CONTEX'
+    b'T\x10\x03*=\n\tStepPhase\x12\x0b\n\x07PREF'
+    b'ILL\x10\x01\x12\n\n\x06WARMUP\x10\x02\x12\n\n\x06STE'
+    b'ADY\x10\x03\x12\x0b\n\x07OUTLIER\x10\x04*\x99\x01\n\tG'
+    b'apBucket\x12\r\n\tUNDER_1US\x10\x01\x12'
+    b'\x13\n\x0fFROM_1US_TO_5US\x10\x02\x12\x14\n\x10'
+    b'FROM_5US_TO_10US\x10\x03\x12\x15\n\x11FR'
+    b'OM_10US_TO_50US\x10\x04\x12\x16\n\x12FRO'
+    b'M_50US_TO_100US\x10\x05\x12\x15\n\x11FRO'
+    b'M_100US_TO_1MS\x10\x06\x12\x0c\n\x08FROM'
+    b'_1MS\x10\x07*\xb4\x01\n\x08GapCause\x12\x11\n\rC'
+    b'AUSE_UNKNOWN\x10\x01\x12\x10\n\x0cLAUNCH'
+    b'_BOUND\x10\x02\x12\x13\n\x0fSYNCHRONIZAT'
+    b'ION\x10\x03\x12\x0e\n\nALLOCATION\x10\x04\x12\x08\n'
+    b'\x04COPY\x10\x05\x12\x12\n\x0eLAUNCH_LATENC'
+    b'Y\x10\x06\x12\x15\n\x11STREAM_DEPENDENCY'
+    b'\x10\x07\x12\x12\n\x0eGRAPH_INTERNAL\x10\x08\x12\x15'
+    b'\n\x11PROFILER_OVERHEAD\x10\t'
 )
 
 
@@ -74,6 +127,8 @@ InternedComputeKernel = _message("InternedComputeKernel")
 InternedComputeArgName = _message("InternedComputeArgName")
 GpuProjection = _message("GpuProjection")
 WakeUp = _message("WakeUp")
+DecodeStep = _message("DecodeStep")
+GpuGap = _message("GpuGap")
 TrackEventExtensions = _message("TrackEventExtensions")
 InternedDataExtensions = _message("InternedDataExtensions")
 
@@ -87,3 +142,23 @@ UNKNOWN = 0
 STREAM = 1
 EVENT = 2
 CONTEXT = 3
+PREFILL = 1
+WARMUP = 2
+STEADY = 3
+OUTLIER = 4
+UNDER_1US = 1
+FROM_1US_TO_5US = 2
+FROM_5US_TO_10US = 3
+FROM_10US_TO_50US = 4
+FROM_50US_TO_100US = 5
+FROM_100US_TO_1MS = 6
+FROM_1MS = 7
+CAUSE_UNKNOWN = 1
+LAUNCH_BOUND = 2
+SYNCHRONIZATION = 3
+ALLOCATION = 4
+COPY = 5
+LAUNCH_LATENCY = 6
+STREAM_DEPENDENCY = 7
+GRAPH_INTERNAL = 8
+PROFILER_OVERHEAD = 9

@@ -18,6 +18,26 @@ UNKNOWN: int
 STREAM: int
 EVENT: int
 CONTEXT: int
+PREFILL: int
+WARMUP: int
+STEADY: int
+OUTLIER: int
+UNDER_1US: int
+FROM_1US_TO_5US: int
+FROM_5US_TO_10US: int
+FROM_10US_TO_50US: int
+FROM_50US_TO_100US: int
+FROM_100US_TO_1MS: int
+FROM_1MS: int
+CAUSE_UNKNOWN: int
+LAUNCH_BOUND: int
+SYNCHRONIZATION: int
+ALLOCATION: int
+COPY: int
+LAUNCH_LATENCY: int
+STREAM_DEPENDENCY: int
+GRAPH_INTERNAL: int
+PROFILER_OVERHEAD: int
 
 class GpuCorrelation(Message):
     @property
@@ -100,10 +120,94 @@ class WakeUp(Message):
         stream: int | None = ...,
     ) -> None: ...
 
+class DecodeStep(Message):
+    run: int
+    index: int
+    phase: int
+    gpu: int
+    kernel_count: int
+    kernel_ns: int
+    busy_ns: int
+    idle_ns: int
+    wall_ns: int
+    kernel_util_pct: float
+    busy_util_pct: float
+    copy_count: int
+    copy_bytes: int
+    launch_count: int
+    sync_count: int
+    sync_ns: int
+    allocation_count: int
+    largest_gap_ns: int
+    steps_per_second: float
+    def __init__(
+        self,
+        *,
+        run: int | None = ...,
+        index: int | None = ...,
+        phase: int | None = ...,
+        gpu: int | None = ...,
+        kernel_count: int | None = ...,
+        kernel_ns: int | None = ...,
+        busy_ns: int | None = ...,
+        idle_ns: int | None = ...,
+        wall_ns: int | None = ...,
+        kernel_util_pct: float | None = ...,
+        busy_util_pct: float | None = ...,
+        copy_count: int | None = ...,
+        copy_bytes: int | None = ...,
+        launch_count: int | None = ...,
+        sync_count: int | None = ...,
+        sync_ns: int | None = ...,
+        allocation_count: int | None = ...,
+        largest_gap_ns: int | None = ...,
+        steps_per_second: float | None = ...,
+    ) -> None: ...
+
+class GpuGap(Message):
+    idle_ns: int
+    bucket: int
+    cause: int
+    gpu: int
+    run: int
+    step: int
+    previous_event_id: int
+    next_event_id: int
+    launch_lateness_ns: int
+    sync_ns: int
+    launch_ns: int
+    memory_ns: int
+    copy_ns: int
+    other_cuda_ns: int
+    outside_cuda_ns: int
+    def __init__(
+        self,
+        *,
+        idle_ns: int | None = ...,
+        bucket: int | None = ...,
+        cause: int | None = ...,
+        gpu: int | None = ...,
+        run: int | None = ...,
+        step: int | None = ...,
+        previous_event_id: int | None = ...,
+        next_event_id: int | None = ...,
+        launch_lateness_ns: int | None = ...,
+        sync_ns: int | None = ...,
+        launch_ns: int | None = ...,
+        memory_ns: int | None = ...,
+        copy_ns: int | None = ...,
+        other_cuda_ns: int | None = ...,
+        outside_cuda_ns: int | None = ...,
+    ) -> None: ...
+
 class TrackEventExtensions(Message):
     @property
     def gpu_correlation(self) -> GpuCorrelation: ...
     gpu_api: int
+    @property
+    def decode_step(self) -> DecodeStep: ...
+    @property
+    def gpu_gap(self) -> GpuGap: ...
     @property
     def gpu_projection(self) -> GpuProjection: ...
     @property
@@ -113,6 +217,8 @@ class TrackEventExtensions(Message):
         *,
         gpu_correlation: GpuCorrelation | None = ...,
         gpu_api: int | None = ...,
+        decode_step: DecodeStep | None = ...,
+        gpu_gap: GpuGap | None = ...,
         gpu_projection: GpuProjection | None = ...,
         wake_up: WakeUp | None = ...,
     ) -> None: ...

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from nsys2perfetto import __version__
 from nsys2perfetto.nsys.gpus import Gpu
 from nsys2perfetto.nsys.metadata import Metadata
 from nsys2perfetto.protos import trace_extensions
@@ -61,7 +60,6 @@ def _clocks(metadata: Metadata, shift: int) -> pb.TracePacket | None:
 def _attributes(metadata: Metadata, shift: int, facts: dict[str, str | int]) -> pb.TracePacket:
     """Facts for the table `metadata`, as `trace_attribute.nsys2perfetto_version` and so on."""
     values: dict[str, str | int | None] = {
-        "nsys2perfetto_version": __version__,
         "nsys_version": metadata.product_version,
         "nsys_schema_version": metadata.schema_version,
         "session_start_utc_ns": metadata.session_start_utc,

@@ -248,7 +248,7 @@ class Targets(Store):
             "EXPORT_ARCH": "x64",
             "EXPORT_HOST": HOST,
             "EXPORT_USER": USER,
-            "EXPORT_PARAM_INPUT_PATH_ABS": f"/home/{USER}/decode_trace.nsys-rep",
+            "EXPORT_PARAM_INPUT_PATH_ABS": f"/srv/{USER}/decode_trace.nsys-rep",
             "EXPORT_PARAM_LAZY": str(self.lazy).lower(),
             "EXPORT_PARAM_TIME_NORMALIZE": str(ts_normalize).lower(),
             "EXPORT_PARAM_TIME_SHIFT": "0",
@@ -281,7 +281,7 @@ class Targets(Store):
             rows += [(f"PROCESS_0:ARGUMENT_{n}", arg) for n, arg in enumerate(command[1:])]
             rows += [
                 ("PROCESS_0:ENVIRONMENT_VARIABLE", f"SECRET_TOKEN={SECRET}"),
-                ("PROCESS_0:ENVIRONMENT_VARIABLE", f"HOME=/home/{USER}"),
+                ("PROCESS_0:ENVIRONMENT_VARIABLE", f"HOME=/srv/{USER}"),
                 ("PROCESS_0:CUDA_GRAPH_TRACE_OPTIONS:MODE", "Node" if node else "Graph"),
                 ("PROCESS_0:COLLECT_GPU_MEMORY_USAGE", "true"),
             ]

@@ -1,0 +1,167 @@
+"""Everything that a conversion reads, as columns, with a count of what was taken and left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+from nsys2perfetto.families import FAMILIES
+from nsys2perfetto.nsys import cuda_calls, gpu_work, gpus, metadata, nvtx, processes
+from nsys2perfetto.nsys.capture import Capture
+from nsys2perfetto.nsys.events import Events, Selection
+from nsys2perfetto.nsys.ids import PROCESS_MASK
+from nsys2perfetto.nsys.text import StringTable
+from nsys2perfetto.result import FamilyCount
+from nsys2perfetto.tracks import call_tables
+from nsys2perfetto.tracks.call_tables import CallTable
+from nsys2perfetto.tracks.processes import Tracks
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+class Reading:
+    """The events of a capture.
+
+    Attributes:
+        metadata, gpus, strings: Of the capture.
+        work: GPU work by family.
+        calls: CUDA calls.
+        ranges: NVTX ranges and marks.
+        waits: Waits of CUDA calls.
+        tables: The other tables of calls on threads.
+        counts: What was read, by family; `written` is what will be.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        selection: Selection,
+        families: Collection[str],
+        progress: Progress,
+    ) -> None:
+        """Reads all chosen families.
+
+        Args:
+            capture: The open capture.
+            selection: Time range and processes.
+            families: The families to read; of the others the rows are counted as filtered.
+            progress: Called between the steps.
+        """
+        self.capture = capture
+        self._selection = selection
+        self._chosen = families
+        self._counts: dict[str, FamilyCount] = {}
+        self.metadata = metadata.read(capture)
+        self.gpus = gpus.read(capture)
+        strings = capture.read("StringIds", {"id": "int", "value": "text"})
+        self.strings = StringTable(strings["id"], strings["value"])
+        progress("reading GPU work", 0, 4)
+        self.work: dict[str, Events] = {
+            "kernel": self._read("kernel", gpu_work.KERNEL, gpu_work.kernels),
+            "memcpy": self._read("memcpy", gpu_work.MEMCPY, gpu_work.copies),
+            "memset": self._read("memset", gpu_work.MEMSET, gpu_work.memory_sets),
+            "graph": self._read("graph", gpu_work.GRAPH_TRACE, gpu_work.graph_launches),
+        }
+        progress("reading CUDA calls", 1, 4)
+        self.calls = self._read("cuda_api", cuda_calls.CALLS, cuda_calls.calls)
+        self.waits = self._read("cuda_wait", cuda_calls.WAITS, cuda_calls.waits, joined=True)
+        progress("reading other events", 2, 4)
+        self.ranges = self._read("nvtx", nvtx.TABLE, nvtx.read)
+        self.tables = [(t, self._read_call_table(t)) for t in call_tables.TABLES]
+        messages = self.metadata.messages if "message" in families else []
+        if messages:
+            self._count(FamilyCount("message", "DIAGNOSTIC_EVENT", len(messages), len(messages)))
+        self.messages = messages
+
+    def __iter__(self) -> Iterator[Events]:
+        yield from (*self.work.values(), self.calls, self.ranges, self.waits)
+        yield from (events for _, events in self.tables)
+
+    @property
+    def counts(self) -> list[FamilyCount]:
+        """The counts in the order in which the summary lists them."""
+        return [self._counts[family] for family in FAMILIES if family in self._counts]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Start of the first event and end of the last, ns; (0, 0) where there is none."""
+        times = [(int(e.start.min()), int(e.end.max())) for e in self if len(e)]
+        return (min(s for s, _ in times), max(e for _, e in times)) if times else (0, 0)
+
+    def orphaned(self, waits: int) -> None:
+        """Counts waits whose call is not in the capture: they became slices of their own."""
+        if waits:
+            self._counts["cuda_wait"] = self._counts["cuda_wait"].moved_to_written(waits)
+
+    def name_tracks(self) -> Tracks:
+        """The processes and threads that have events, with their names."""
+        threads: set[int] = set()
+        owners: set[int] = set()
+        for events in self:
+            if "globalTid" in events.config.columns:
+                threads.update(events.config["globalTid"].fill_null(0).unique().to_list())
+            elif "globalPid" in events.config.columns:
+                owners.update(events.config["globalPid"].fill_null(0).unique().to_list())
+        owners.update(t & PROCESS_MASK for t in threads)
+        tracks = Tracks(
+            processes.process_names(self.capture, self.strings, owners),
+            processes.thread_names(self.capture, self.strings, threads),
+        )
+        tracks.use(sorted(owners))
+        return tracks
+
+    def _read_call_table(self, table: CallTable) -> Events:
+        return self._read(
+            table.family,
+            table.table,
+            lambda capture, selection: call_tables.read(table, capture, selection),
+        )
+
+    def _read(
+        self,
+        family: str,
+        table: str,
+        reader: Callable[[Capture, Selection], Events],
+        joined: bool = False,
+    ) -> Events:
+        """Reads a table if its family was chosen, and counts it."""
+        if family not in self._chosen:
+            if total := self.capture.count(table):
+                self._count(FamilyCount(family, table, 0, 0, total))
+            return reader(_Nothing(), Selection())  # type: ignore[arg-type]
+        events = reader(self.capture, self._selection)
+        if events.rows_read or events.filtered:
+            self._count(
+                FamilyCount(
+                    family,
+                    table,
+                    read=events.rows_read,
+                    written=0 if joined else len(events),
+                    filtered=events.filtered,
+                    joined=len(events) if joined else 0,
+                    left_out=events.dropped,
+                    total_ns=int((events.end - events.start).sum()),
+                )
+            )
+        return events
+
+    def _count(self, new: FamilyCount) -> None:
+        old = self._counts.get(new.family)
+        self._counts[new.family] = new if old is None else old.plus(new)
+
+
+class _Nothing:
+    """Stands for a capture of which nothing was chosen: it has no tables."""
+
+    def has(self, table: str, *columns: str) -> bool:
+        """No table is there."""
+        return False
+
+    def batches(self, *_: object) -> Iterator[object]:
+        """No rows are there."""
+        return iter(())
+
+    @property
+    def tables(self) -> dict[str, list[str]]:
+        """No tables."""
+        return {}
