@@ -5,16 +5,17 @@ The pipeline can be read top to bottom in `_run`: read columns, join them, write
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import __version__, notes
+from nsys2perfetto import __version__, notes, outputs
 from nsys2perfetto.errors import OutputError, UsageError
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.nsys import cuda_calls, gpus, nvtx
+from nsys2perfetto.nsys import cuda_calls, gpus, nvtx, source
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
 from nsys2perfetto.nsys.source import printable
@@ -38,8 +39,6 @@ from nsys2perfetto.tracks.thread_slices import SliceFamily
 from nsys2perfetto.wire import packets, writer
 from nsys2perfetto.wire.writer import TraceWriter
 
-SUFFIX = ".pftrace"
-
 
 def convert(
     capture: str | Path,
@@ -57,8 +56,8 @@ def convert(
 
     Args:
         capture: The `.sqlite` file; it is only read.
-        output: Where the trace goes; beside the capture, with the suffix `.pftrace`, where not
-            given. A name that ends in `.gz` is compressed.
+        output: Where the trace goes: a file, compressed if its name ends in `.gz`, or a folder that
+            exists. Beside the capture, with the suffix `.pftrace`, where not given.
         force: Overwrite `output` where it exists.
         start, end: ns as the capture counts: only events that overlap this range, taken whole.
         pids: Only events of these processes (ids of the operating system).
@@ -74,11 +73,12 @@ def convert(
         OutputError: The trace cannot be written. No half-written file is left.
     """
     families = _chosen(only, skip)
-    source = Path(capture)
-    target = Path(output) if output is not None else source.with_suffix(SUFFIX)
-    _check_target(source, target, force)
+    path = Path(capture)
+    source.check(path)
+    [(path, target)] = outputs.plan([path], None if output is None else os.fspath(output))
+    outputs.check(target, force)
     selection = Selection(start, end, frozenset(pids))
-    with Capture(source) as opened:
+    with Capture(path) as opened:
         try:
             with TraceWriter(target) as out:
                 result = _run(opened, selection, families, out, progress or (lambda *_: None))
@@ -92,16 +92,6 @@ def _chosen(only: Collection[str], skip: Collection[str]) -> set[str]:
         if name not in FAMILIES:
             raise UsageError(f"no family {name!r}: there are {', '.join(FAMILIES)}")
     return (set(only) or set(FAMILIES)) - set(skip)
-
-
-def _check_target(source: Path, target: Path, force: bool) -> None:
-    name = printable(str(target))
-    if target.is_dir():
-        raise UsageError(f"{name} is a directory: name a file with -o")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"{name} is the capture itself: name another output with -o")
-    if target.exists() and not force:
-        raise UsageError(f"{name} exists: use --force to overwrite it, or name another with -o")
 
 
 def _output_error(target: Path, error: OSError) -> OutputError:
@@ -125,7 +115,7 @@ def _run(
     """Reads, joins and writes."""
     reading = Reading(capture, selection, families, progress)
     tracks = reading.name_tracks()
-    first, last = reading.span
+    first, _ = reading.span
     shift = max(0, -first)
 
     progress("joining", 3, 4)
@@ -152,10 +142,10 @@ def _run(
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
-    out.write(packets.frame(header.packets(reading.metadata, gpu.used, shift, facts)))
+    out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
     _write(out, gpu, [*slices, *derived.values()], ranges, reading, pools, tracks, shift, progress)
     return Conversion(
-        capture=_info(reading, tracks, calls, last - first),
+        capture=_info(reading, tracks, calls),
         output=out.path,
         output_size=0,
         families=reading.counts,
@@ -238,7 +228,8 @@ class _Ahead:
         yield from self._rest
 
 
-def _info(reading: Reading, tracks: Tracks, calls: Calls, duration: int) -> CaptureInfo:
+def _info(reading: Reading, tracks: Tracks, calls: Calls) -> CaptureInfo:
+    first, last = reading.span
     per_gpu = notes.kernels_by_gpu(reading.work["kernel"])
     known = [g for g in reading.gpus.by_id.values() if g.is_cuda]
     listed = [GpuInfo(g.id, g.name, per_gpu.pop(g.id, 0)) for g in known]
@@ -252,6 +243,7 @@ def _info(reading: Reading, tracks: Tracks, calls: Calls, duration: int) -> Capt
         session_start_utc_ns=metadata.session_start_utc,
         gpus=sorted(listed, key=lambda g: g.id),
         processes=tracks.listed(),
-        duration_ns=duration,
+        first_event_ns=first,
+        duration_ns=last - first,
         notes=notes.collect(capture, metadata, reading.work, list(reading), calls),
     )

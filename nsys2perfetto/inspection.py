@@ -82,9 +82,11 @@ def _inspect(capture: Capture) -> Inspection:
                 owners.update(_per_owner(capture, table, "globalPid")["owner"].to_list())
     found = _processes(capture, strings, threads, owners, known)
     kernels = _kernels_by_gpu(capture, known)
+    first = min((s for s, _ in span), default=0)
     listed = [
         GpuInfo(g.id, g.name, kernels.get(g.id, 0)) for g in known.by_id.values() if g.is_cuda
     ]
+    listed += [GpuInfo(n, "GPU", count) for n, count in kernels.items() if n not in known.by_id]
     info = CaptureInfo(
         path=capture.path,
         size=capture.size,
@@ -93,7 +95,8 @@ def _inspect(capture: Capture) -> Inspection:
         session_start_utc_ns=meta.session_start_utc,
         gpus=sorted(listed, key=lambda g: g.id),
         processes=[(p.pid, p.name) for p in found],
-        duration_ns=max(e for _, e in span) - min(s for s, _ in span) if span else 0,
+        first_event_ns=first,
+        duration_ns=max((e for _, e in span), default=first) - first,
         notes=notes.before_reading(capture, strings, meta),
     )
     return Inspection(

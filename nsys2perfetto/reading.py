@@ -68,10 +68,10 @@ class Reading:
         progress("reading other events", 2, 4)
         self.ranges = self._read("nvtx", nvtx.TABLE, nvtx.read)
         self.tables = [(t, self._read_call_table(t)) for t in call_tables.TABLES]
-        messages = self.metadata.messages if "message" in families else []
-        if messages:
-            self._count(FamilyCount("message", "DIAGNOSTIC_EVENT", len(messages), len(messages)))
-        self.messages = messages
+        self.messages = self.metadata.messages if "message" in families else []
+        if total := len(self.metadata.messages):
+            shown = len(self.messages)
+            self._count(FamilyCount("message", "DIAGNOSTIC_EVENT", shown, shown, total - shown))
 
     def __iter__(self) -> Iterator[Events]:
         yield from (*self.work.values(), self.calls, self.ranges, self.waits)
@@ -125,11 +125,8 @@ class Reading:
         joined: bool = False,
     ) -> Events:
         """Reads a table if its family was chosen, and counts it."""
-        if family not in self._chosen:
-            if total := self.capture.count(table):
-                self._count(FamilyCount(family, table, 0, 0, total))
-            return reader(_Nothing(), Selection())  # type: ignore[arg-type]
-        events = reader(self.capture, self._selection)
+        chosen = family in self._chosen
+        events = reader(self.capture, self._selection if chosen else Selection(nothing=True))
         if events.rows_read or events.filtered:
             self._count(
                 FamilyCount(
@@ -148,20 +145,3 @@ class Reading:
     def _count(self, new: FamilyCount) -> None:
         old = self._counts.get(new.family)
         self._counts[new.family] = new if old is None else old.plus(new)
-
-
-class _Nothing:
-    """Stands for a capture of which nothing was chosen: it has no tables."""
-
-    def has(self, table: str, *columns: str) -> bool:
-        """No table is there."""
-        return False
-
-    def batches(self, *_: object) -> Iterator[object]:
-        """No rows are there."""
-        return iter(())
-
-    @property
-    def tables(self) -> dict[str, list[str]]:
-        """No tables."""
-        return {}

@@ -76,6 +76,8 @@ class CaptureInfo:
     gpus: list[GpuInfo]
     processes: list[tuple[int, str]]
     """Process id and program name of each process that has events."""
+    first_event_ns: int
+    """When the first event began, as the capture counts: what `start` and `end` refer to."""
     duration_ns: int
     """From the first event to the end of the last."""
     notes: list[str]

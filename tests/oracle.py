@@ -106,6 +106,13 @@ class Oracle:
         """StringIds."""
         return {r["id"]: r["value"] for r in self.select("StringIds", "id", "value")}
 
+    @cached_property
+    def export(self) -> dict[str, str]:
+        """What the export says of itself; the table was once called the other way round."""
+        tables = ("EXPORT_META_DATA", "META_DATA_EXPORT")
+        rows = [r for t in tables for r in self.select(t, "name", "value")]
+        return {r["name"]: r["value"] for r in rows}
+
     # GPU work
 
     @cached_property
@@ -320,9 +327,7 @@ class Oracle:
         named = [(r["globalTid"], r["priority"], self.strings.get(r["nameId"])) for r in rows]
         if NVTX in self.columns:
             nvtx = self.select(NVTX, "globalTid", "text", "textId", where="eventType = 39")
-            named += [
-                (r["globalTid"], 0, self.strings.get(r["textId"], r["text"])) for r in nvtx
-            ]
+            named += [(r["globalTid"], 0, self.strings.get(r["textId"], r["text"])) for r in nvtx]
         for thread, priority, name in named:
             if name and (thread not in ranked or priority < ranked[thread][0]):
                 ranked[thread] = (priority, name)

@@ -1,4 +1,4 @@
-"""Captures converted once each: the SQLite file, its oracle, and what the engine says of the trace."""
+"""Captures converted once each: the file, its oracle, and what the engine says of the trace."""
 
 from __future__ import annotations
 

@@ -59,7 +59,11 @@ def test_projections_are_those_of_nsys_stats(run):
     projected = defaultdict(list)
     for s in run.trace.calls(checks.PROJECTED):
         args = run.trace.args(s)
-        what = (s["dur"], args["gpu_projection.gpu_op_count"], args["gpu_projection.range_duration"])
+        what = (
+            s["dur"],
+            args["gpu_projection.gpu_op_count"],
+            args["gpu_projection.range_duration"],
+        )
         projected[s["name"] or ""].append(what)
     found = []
     for name, ranges in projected.items():

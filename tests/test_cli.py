@@ -2,25 +2,21 @@
 
 import importlib
 import json
-import os
 import re
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
 import nsys2perfetto
-from nsys2perfetto.cli import main, options, outputs, summary, text
-from nsys2perfetto.cli.progress import Progress
+from nsys2perfetto import outputs
+from nsys2perfetto.cli import main, options, text
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.result import CaptureInfo, Conversion, FamilyCount, GpuInfo
 from samples.builder.scenarios import SCENARIOS
-from tests.command import KERNELS, environment, listing, run, start, write_capture
+from tests.command import KERNELS, listing, run, write_capture
 from tests.conftest import CAPTURES
 from tests.engine.locate import REPOSITORY
+from tests.test_cli_summary import conversion
 
 HEAVY = ("numpy", "polars", "perfetto", "google", "adbc_driver_manager", "rich")
 
@@ -106,16 +102,6 @@ def test_no_arguments_show_the_help(capsys):
 
 def test_version(command):
     assert command("--version") == f"nsys2perfetto {nsys2perfetto.__version__}\n"
-
-
-def test_help_is_fast():
-    """Under 0.2 s: the best of a few, since the machine may be busy."""
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert run("--help")[0] == 0
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.2
 
 
 @pytest.mark.parametrize(
@@ -291,107 +277,7 @@ def test_filters_work(capture, command):
     assert "! nothing is in the trace: --pid left out all 600 events" in " ".join(out.split())
 
 
-# The summary
-
-
-def conversion(**changes):
-    """A result with something in every field."""
-    info = CaptureInfo(
-        path=Path("folder/my.sqlite"),
-        size=123_456_789,
-        nsys_version="2024.6.2.225",
-        schema_version="3.16.1",
-        session_start_utc_ns=1_740_043_800_123_456_789,
-        gpus=[GpuInfo(0, "NVIDIA H100 80GB HBM3", 1_000_000), GpuInfo(1, "NVIDIA H100", 1)],
-        processes=[(4242, "app")],
-        duration_ns=12_345_678_901,
-        notes=["3 CUDA graphs are shown as one slice each, " + "with a long explanation " * 9],
-    )
-    families = [
-        FamilyCount("kernel", "CUPTI_ACTIVITY_KIND_KERNEL", 1_000_001, 1_000_001, 5, 0, {}, 10**9),
-        FamilyCount("cuda_wait", "WAITS", 10, 0, 0, 7, {"ends before it starts": 3}, 2500),
-        FamilyCount("osrt", "OSRT_API", 0, 0, 77),
-    ]
-    result = Conversion(
-        capture=info,
-        output=Path("folder/my.pftrace"),
-        output_size=15_800_000,
-        families=families,
-        derived={"wake_up": 7, "nvtx_projection": 0},
-        time_shift_ns=190_000_000,
-        arrows=999,
-    )
-    return replace(result, **changes)
-
-
-def test_summary_says_it_all():
-    out = "\n".join(summary.lines(conversion(), summary.Request()))
-    for words in [
-        "2024.6.2.225 (schema 3.16.1), file of 123 MB",
-        "GPU 0     NVIDIA H100 80GB HBM3, 1,000,000 kernels",
-        "GPU 1     NVIDIA H100, 1 kernel\n",
-        "session   began 2025-02-20 09:30:00 UTC",
-        "duration  12.35 s from first to last event",
-        "kernel     1,000,001  1,000,001         5         0",
-        "cuda_wait         10          7         0         3",
-        "total      1,000,011  1,000,008        82         3",
-        "999 arrows from CUDA calls to the GPU work they submitted",
-        "left out: 3 cuda_wait: ends before it starts",
-        "every time was shifted by 190.0 ms (190,000,000 ns)",
-        "  ! 3 CUDA graphs are shown as one slice each",
-        "Wrote folder/my.pftrace (15.8 MB)",
-        "Open it: drag folder/my.pftrace into https://ui.perfetto.dev",
-    ]:
-        assert words in out, words
-    assert "7 wake_up slices" in " ".join(out.split())
-    assert "nvtx_projection" not in out and "KERNEL" not in out
-
-
-def test_verbose_summary_adds_tables_and_times():
-    out = "\n".join(summary.lines(conversion(), summary.Request(), {"reading": 1.5, "in all": 2}))
-    assert re.search(r"^  kernel .* 1\.000 s$", out, re.M)
-    assert re.search(r"^  kernel +CUPTI_ACTIVITY_KIND_KERNEL$", out, re.M)
-    assert re.search(r"^  in all +2\.00 s$", out, re.M)
-    assert "written as part of other events: 7 cuda_wait" in out
-
-
-@pytest.mark.parametrize("timings", [None, {"reading other events": 123.456}])
-def test_summary_fits_eighty_columns_of_ascii(timings):
-    lines = summary.lines(conversion(), summary.Request(1, 2, (1,)), timings)
-    assert max(map(len, lines)) <= text.WIDTH
-    assert all(line.isascii() and line.isprintable() for line in lines)
-
-
-def test_summary_of_an_old_and_empty_capture():
-    info = replace(
-        conversion().capture,
-        nsys_version=None,
-        schema_version=None,
-        session_start_utc_ns=None,
-        gpus=[],
-        notes=[],
-    )
-    out = "\n".join(summary.lines(conversion(capture=info, families=[]), summary.Request()))
-    assert "nsys      older than 2022" in out
-    assert "GPU       none listed in the capture" in out
-    assert "start time not in the capture" in out
-    assert "no events in this capture" in out
-
-
-def test_control_characters_of_a_capture_stay_out_of_the_terminal():
-    evil = "\x1b[2Jevil\x07\n\u202e"
-    info = replace(
-        conversion().capture,
-        path=Path(evil),
-        nsys_version=evil,
-        schema_version=evil,
-        gpus=[GpuInfo(0, evil, 1)],
-        notes=[evil],
-    )
-    count = FamilyCount("kernel", evil, 1, 0, 0, 0, {evil: 1})
-    result = conversion(capture=info, output=Path(evil), families=[count], derived={evil: 1})
-    lines = summary.lines(result, summary.Request(), {evil: 1.0})
-    assert all(line.isprintable() for line in lines)
+# What is printed
 
 
 def test_summary_agrees_with_convert(tmp_path, capture, command):
@@ -408,35 +294,6 @@ def test_summary_agrees_with_convert(tmp_path, capture, command):
 
 def test_quiet_prints_nothing(capture, command):
     assert command(capture, "--quiet") == ""
-
-
-@pytest.mark.parametrize(
-    "number, shown",
-    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.00 kB"), (9_996, "10.0 kB"),
-     (123_456, "123 kB"), (999_600, "1.00 MB"), (15_800_000, "15.8 MB"), (2**40, "1.10 TB")],
-)  # fmt: skip
-def test_size(number, shown):
-    assert text.size(number) == shown
-
-
-@pytest.mark.parametrize(
-    "ns, shown",
-    [(0, "0 ns"), (999, "999 ns"), (1500, "1.500 us"), (-2_000_000, "-2.000 ms"),
-     (84_312_345, "84.31 ms"), (1_234_567_890, "1.235 s"), (3_600 * 10**9, "3,600.0 s")],
-)  # fmt: skip
-def test_duration(ns, shown):
-    assert text.duration(ns) == shown
-
-
-def test_dates_beyond_all_calendars_are_left_out():
-    assert text.utc(1_740_043_800_123_456_789) == "2025-02-20 09:30:00 UTC"
-    assert text.utc(2**70) is None
-    assert text.utc(-(2**70)) is None
-
-
-def test_long_names_are_shortened_in_the_middle():
-    assert text.fit("short", 10) == "short"
-    assert text.fit("abcdefghijkl", 9) == "abc...jkl"
 
 
 # info
@@ -493,103 +350,6 @@ def test_real_captures_are_told_about(real, command, tmp_path):
     trace = tmp_path / "trace.pftrace"
     for out in (command("info", real, "-v"), command(real, "-v", "-o", trace)):
         assert too_wide(out) == []
-
-
-# Terminals and surroundings
-
-
-def on_terminal(capture, *arguments, before="", **changes):
-    """Runs the command on a pseudo terminal; returns the exit status and all that it showed."""
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
-    env = environment(**{"TERM": "xterm-256color", **changes})
-    with start(
-        capture, *arguments, before=before, env=env, stdout=theirs, stderr=theirs, text=False
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                more = os.read(ours, 65536)
-            except OSError:
-                break
-            if not more:
-                break
-            shown += more
-        process.wait(60)
-    os.close(ours)
-    return process.returncode, shown.decode()
-
-
-EAGER = "import nsys2perfetto.cli.progress as p; p.PATIENCE = 0\n"
-
-
-def test_progress_and_colour_on_a_terminal(capture):
-    status, shown = on_terminal(capture, before=EAGER)
-    assert status == 0
-    assert "trace.sqlite" in shown and "writing" in shown and "%" in shown
-    assert "\x1b[32mWrote" in shown
-    assert shown.rstrip().endswith("ui.perfetto.dev")
-
-
-def test_terminal_without_colour(capture):
-    status, shown = on_terminal(capture, NO_COLOR="1")
-    assert status == 0
-    assert "\x1b" not in shown
-    assert "Wrote" in shown
-
-
-def test_dumb_terminal(capture):
-    status, shown = on_terminal(capture, before=EAGER, TERM="dumb")
-    assert (status, "\x1b" in shown) == (0, False)
-
-
-def test_quiet_terminal(capture):
-    assert on_terminal(capture, "-q", before=EAGER) == (0, "")
-
-
-def test_short_conversions_show_no_bar(capture):
-    _, shown = on_terminal(capture, before=EAGER.replace("= 0", "= 60"))
-    assert "%" not in shown
-
-
-def test_no_progress_and_no_colour_in_a_pipe(capture):
-    status, out, err = run(capture, before=EAGER)
-    assert (status, err) == (0, "")
-    assert "\x1b" not in out
-    assert out.isascii()
-
-
-def test_progress_takes_the_time_of_stages():
-    with Progress("x", visible=False) as progress:
-        progress("reading", 0, 2)
-        progress("writing", 1, 2)
-        progress("writing", 2, 2)
-    assert list(progress.seconds) == ["starting", "reading", "writing", "in all"]
-    parts = [progress.seconds[s] for s in ("starting", "reading", "writing")]
-    assert sum(parts) == pytest.approx(progress.seconds["in all"])
-
-
-ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="locales of Linux")
-@pytest.mark.parametrize("extra", [ASCII, {"PYTHONIOENCODING": "ascii"}, {"LANG": None}])
-def test_any_locale(tmp_path, extra):
-    capture = write_capture(tmp_path / "日本 ü.sqlite")
-    for arguments in (["info", capture], [capture], [capture]):
-        status, _, err = run(*arguments, env=environment(**extra))
-        assert status == (2 if err else 0)
-        assert "Traceback" not in err
-    assert "exists: use --force" in err
-
-
-def test_surroundings_do_not_matter(tmp_path, capture):
-    """No home, no terminal size, another working directory, a stray configuration."""
-    env = environment(HOME=None, COLUMNS="7", TERM=None, LANG=None)
-    status, out, err = run("trace.sqlite", env=env, cwd=tmp_path)
-    assert (status, err) == (0, "")
-    assert "Wrote trace.pftrace" in out
 
 
 def test_console_script_is_the_same_command():

@@ -13,12 +13,7 @@ def run(request, open_trace):
     return load(request.param, open_trace)
 
 
-CPU_CHECKS = (
-    checks.counts, checks.calls, checks.errors, checks.nesting, checks.names, checks.wake_ups,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("check", CPU_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks.CPU_CHECKS, ids=lambda check: check.__name__)
 def test_cpu_work(run, check):
     check(run)
 
@@ -140,13 +135,13 @@ def test_waits_follow_the_launching_order_not_the_clock(tmp_path, open_trace):
 
 
 def test_a_wake_up_inside_an_inner_call_does_not_break_the_stack(tmp_path, open_trace):
-    capture, process, thread = one_thread()
+    capture, _, thread = one_thread()
     capture.launch(thread, "k", at=1_000, call=100, start=2_000, duration=3_000)
     capture.sync(thread, "stream", 1_500, 6_000, stream=7)
     capture.osrt(thread, "ioctl", 4_500, 5_500)
     capture.osrt(thread, "poll", 5_600, 5_700)
     run = built(capture, tmp_path, open_trace)
-    for check in (*CPU_CHECKS, checks.arrows, checks.nothing_lost):
+    for check in (*checks.CPU_CHECKS, checks.arrows, checks.nothing_lost):
         check(run)
 
 
@@ -156,7 +151,7 @@ def test_names_of_processes_and_threads(tmp_path, open_trace):
     capture.thread(process, 4300, "nvtx name", priority=0)
     capture.thread(process, 4301, "idle")
     capture.process(77, "idle process")
-    elsewhere = capture.process(5000, "/home/somebody/bin/tool", main_thread=False)
+    elsewhere = capture.process(5000, "/srv/somebody/bin/tool", main_thread=False)
     for who in (thread, worker, capture.thread(elsewhere, 5001, "its thread")):
         capture.api(who, "cudaFree_v3020", 1_000, 2_000)
     run = built(capture, tmp_path, open_trace)
@@ -210,7 +205,7 @@ def test_ends_that_are_missing(tmp_path, open_trace):
 
 
 def test_damaged_rows_are_left_out_and_counted(tmp_path, open_trace):
-    capture, process, thread = one_thread()
+    capture, _, thread = one_thread()
     capture.api(thread, "cudaFree_v3020", 1_000, 2_000)
     capture.api(thread, "cudaFree_v3020", 5_000, 4_000)
     capture.api(thread, "cudaFree_v3020", 1_000, 1 << 62)

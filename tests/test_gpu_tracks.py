@@ -16,14 +16,7 @@ def run(request, open_trace):
     return load(request.param, open_trace)
 
 
-GPU_CHECKS = (
-    checks.nothing_lost, checks.gpu_work, checks.gpu_names_and_totals, checks.render_stages,
-    checks.queues, checks.arrows, checks.kernel_arguments, checks.occupancy, checks.copy_arguments,
-    checks.no_forbidden_argument,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("check", GPU_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks.GPU_CHECKS, ids=lambda check: check.__name__)
 def test_gpu_work(run, check):
     check(run)
 
@@ -106,7 +99,9 @@ def test_copies_of_every_kind(scene):
     assert found == {f"Memcpy {names[k]}": n for k, n in scene.facts["bytes_of_kind"].items()}
     [peer] = [scene.trace.args(s) for s in copies if s["name"] == "Memcpy PtoP"]
     assert (peer["source_device"], peer["destination_device"]) == (0, 1)
-    assert not any("source_device" in scene.trace.args(s) for s in copies if "PtoP" not in s["name"])
+    assert not any(
+        "source_device" in scene.trace.args(s) for s in copies if "PtoP" not in s["name"]
+    )
     assert {scene.trace.args(s)["device"] for s in copies} == {0}
     assert {scene.trace.args(s)["stream"] for s in copies} == {7}
 
@@ -192,7 +187,7 @@ def test_occupancy_of_many_launches(model, tmp_path, open_trace):
                 capture.launch(thread, kernel, at=at, call=100, start=at + 200, duration=500)
                 at += 1_000
     run = built(capture, tmp_path, open_trace)
-    for check in GPU_CHECKS:
+    for check in checks.GPU_CHECKS:
         check(run)
     assert all("theoretical_occupancy_pct" in run.trace.args(s) for s in kernels(run))
 
@@ -210,7 +205,7 @@ def test_contexts_and_processes_on_one_gpu_have_queues_of_their_own(tmp_path, op
                     contextId=context,
                 )  # fmt: skip
     run = built(capture, tmp_path, open_trace)
-    for check in GPU_CHECKS:
+    for check in checks.GPU_CHECKS:
         check(run)
     tracks = {s["track_id"]: s["track"] for s in run.trace.gpu}
     assert len(tracks) == 8 and len(set(tracks.values())) == 8

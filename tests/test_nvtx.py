@@ -12,7 +12,7 @@ def run(request, open_trace):
     return load(request.param, open_trace)
 
 
-@pytest.mark.parametrize("check", [checks.nvtx, checks.projection], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", checks.NVTX_CHECKS, ids=lambda c: c.__name__)
 def test_nvtx(run, check):
     check(run)
 

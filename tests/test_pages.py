@@ -9,92 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nsys2perfetto.errors import CaptureError
 from nsys2perfetto.nsys import pages
-from nsys2perfetto.nsys.btree import PageFile, UnreadableError, varints
+from nsys2perfetto.nsys.btree import UnreadableError
 from nsys2perfetto.nsys.capture import Capture
-from nsys2perfetto.nsys.pages import PageReader
-
-DTYPES = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}
-EDGES = [
-    sign * ((1 << bits) + delta)
-    for bits in (0, 1, 7, 8, 15, 16, 23, 24, 31, 32, 39, 40, 47, 48, 55, 56, 62)
-    for delta in (-1, 0, 1)
-    for sign in (1, -1)
-] + [(1 << 63) - 1, -(1 << 63)]
-
-
-def database(
-    path: Path, *script: str, page_size: int = 4096, vacuum: int = 0
-) -> sqlite3.Connection:
-    """A new file that a Capture opens, with what the script makes."""
-    path.unlink(missing_ok=True)
-    db = sqlite3.connect(path)
-    db.execute(f"PRAGMA page_size = {page_size}")
-    db.execute(f"PRAGMA auto_vacuum = {vacuum}")
-    db.execute("PRAGMA journal_mode = OFF")
-    db.execute("CREATE TABLE StringIds(id INTEGER PRIMARY KEY, value TEXT)")
-    for statement in script:
-        db.execute(statement)
-    return db
-
-
-def by_sqlite(path: Path, table: str, columns: dict[str, str]) -> pl.DataFrame:
-    """What a plain SELECT gives."""
-    db = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
-    db.text_factory = bytes
-    try:
-        names = ", ".join(f'"{c}"' for c in columns)
-        rows = db.execute(f'SELECT {names} FROM "{table}"').fetchall()
-    finally:
-        db.close()
-    convert = {"int": int, "real": float}
-    series = []
-    for i, (c, k) in enumerate(columns.items()):
-        values = [None if row[i] is None else convert[k](row[i]) for row in rows]
-        series.append(pl.Series(c, values, DTYPES[k], strict=True))
-    return pl.DataFrame(series)
-
-
-def by_pages(path: Path, table: str, columns: dict[str, str], rows: int = 1 << 40) -> pl.DataFrame:
-    """What the reader gives; raises UnreadableError."""
-    with Capture(path, fast=False) as capture:
-        reader = PageReader(path, capture.sql)
-        try:
-            frames = [batch.frame for batch in reader.batches(table, columns, rows)]
-        finally:
-            reader.close()
-    assert all(0 < len(frame) <= rows for frame in frames)
-    empty = pl.DataFrame(schema={c: DTYPES[k] for c, k in columns.items()})
-    return pl.concat([empty, *frames])
-
-
-def same(left: pl.DataFrame, right: pl.DataFrame) -> bool:
-    """Equal bit for bit: types, order, nulls, the sign of zero."""
-    if left.schema != right.schema or len(left) != len(right):
-        return False
-    for a, b in zip(left, right, strict=True):
-        if not a.is_null().equals(b.is_null()):
-            return False
-        x, y = (s.fill_null(0).to_numpy().view(np.int64) for s in (a, b))
-        if not np.array_equal(x, y):
-            return False
-    return True
-
-
-def refused(path: Path, columns: dict[str, str], table: str = "t") -> bool:
-    try:
-        by_pages(path, table, columns)
-    except UnreadableError:
-        return True
-    return False
-
+from tests.sqlite_tables import EDGES, by_pages, by_sqlite, database, refused, same
 
 # ---- values
 
@@ -321,6 +244,7 @@ def test_equals_select(
         (["CREATE TABLE t(a REAL)", "INSERT INTO t VALUES(5)"], {"a": "int"}),
         (["CREATE TABLE t(s, a)", "INSERT INTO t VALUES(zeroblob(5000), 300)"], {"a": "int"}),
         (["CREATE TABLE t(a TEXT)", "INSERT INTO t VALUES(5)"], {"a": "int"}),
+        (["CREATE TABLE t(a INTEGER, RowId INTEGER)", "INSERT INTO t VALUES(5, 7)"], {"a": "int"}),
     ],
 )  # fmt: skip
 def test_leaves_to_sqlite(tmp_path: Path, script: list[str], columns: dict[str, str]) -> None:
@@ -383,139 +307,6 @@ def test_conditions_are_left_to_sqlite(tmp_path: Path) -> None:
         ]
 
 
-# ---- damage
-
-
-def small(path: Path, page_size: int = 512) -> dict[str, str]:
-    db = database(
-        path,
-        "CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER, s TEXT, b INTEGER, c REAL)",
-        page_size=page_size,
-    )
-    rng = random.Random(1)
-    db.executemany(
-        "INSERT INTO t VALUES(?, ?, ?, ?, ?)",
-        [
-            (
-                i * i,
-                rng.choice(EDGES),
-                "s" * rng.randrange(70),
-                rng.choice([None, 0, 1, 300]),
-                i / 2,
-            )
-            for i in range(400)
-        ],
-    )
-    db.commit()
-    db.close()
-    return {"id": "int", "a": "int", "b": "int", "c": "real"}
-
-
-def check_damaged(path: Path, columns: dict[str, str]) -> str:
-    """What the reader did; fails if it gave something that SQLite does not."""
-    try:
-        found = by_pages(path, "t", columns)
-    except (UnreadableError, CaptureError):
-        return "refused"
-    try:
-        expected = by_sqlite(path, "t", columns)
-    except (sqlite3.DatabaseError, ValueError, TypeError):
-        return "only here"
-    assert same(found, expected)
-    return "same"
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_damaged_bytes(tmp_path: Path, seed: int) -> None:
-    path, damaged = tmp_path / "c.sqlite", tmp_path / "d.sqlite"
-    columns = small(path)
-    content = path.read_bytes()
-    rng = random.Random(seed)
-    outcomes = set()
-    for _ in range(60):
-        broken = bytearray(content)
-        for _ in range(rng.choice([1, 1, 2, 30])):
-            # Cell pointers and headers are at the beginning of pages: most of what can go wrong.
-            page = rng.randrange(1, len(content) // 512) * 512
-            at = page + rng.choice([rng.randrange(12), rng.randrange(40), rng.randrange(512)])
-            broken[at] = rng.choice([0, 1, 0x05, 0x0D, 0x7F, 0x80, 0xFF, rng.randrange(256)])
-        damaged.write_bytes(broken)
-        outcomes.add(check_damaged(damaged, columns))
-    assert {"refused", "same"} <= outcomes
-
-
-def root_of(path: Path, table: str) -> int:
-    db = sqlite3.connect(path)
-    (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()
-    db.close()
-    return int(root)
-
-
-def set_link(content: bytearray, root: int, page: int) -> None:
-    content[(root - 1) * 512 + 8 : (root - 1) * 512 + 12] = struct.pack(">I", page)
-
-
-@pytest.mark.parametrize("page", [0, 1, 10**6, 0xFFFFFFFF])
-def test_links_out_of_the_file(tmp_path: Path, page: int) -> None:
-    path = tmp_path / "c.sqlite"
-    columns = small(path)
-    content = bytearray(path.read_bytes())
-    set_link(content, root_of(path, "t"), page)
-    path.write_bytes(content)
-    assert refused(path, columns)
-
-
-def test_links_in_a_circle(tmp_path: Path) -> None:
-    path = tmp_path / "c.sqlite"
-    columns = small(path)
-    content, root = bytearray(path.read_bytes()), root_of(path, "t")
-    set_link(content, root, root)
-    path.write_bytes(content)
-    assert refused(path, columns)
-    with Capture(path) as capture, pytest.raises(CaptureError, match="damaged"):
-        capture.read("t", columns)
-
-
-def test_a_file_that_becomes_shorter(tmp_path: Path) -> None:
-    path = tmp_path / "c.sqlite"
-    columns = small(path)
-    with Capture(path, fast=False) as capture:
-        reader = PageReader(path, capture.sql)
-        path.write_bytes(path.read_bytes()[:-2048])
-        with pytest.raises(UnreadableError):
-            list(reader.batches("t", columns, 100))
-        reader.close()
-
-
-@pytest.mark.parametrize("size", [0, 99, 511])
-def test_a_file_without_a_page(tmp_path: Path, size: int) -> None:
-    path = tmp_path / "c.sqlite"
-    small(path)
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(UnreadableError):
-        PageFile(path)
-
-
-@given(st.lists(st.integers(0, (1 << 64) - 1), min_size=1))
-def test_varints(numbers: list[int]) -> None:
-    """Against section 1.6's definition, written out."""
-
-    def encode(value: int) -> bytes:
-        if value >> 56:
-            return bytes([value >> s & 0x7F | 0x80 for s in range(57, 7, -7)] + [value & 0xFF])
-        parts = [value & 0x7F]
-        while value := value >> 7:
-            parts.append(value & 0x7F | 0x80)
-        return bytes(reversed(parts))
-
-    encoded = [encode(n) for n in numbers]
-    at = np.cumsum([0, *map(len, encoded)])
-    buffer = np.frombuffer(b"".join(encoded) + bytes(16), np.uint8)
-    found, length = varints(buffer, at[:-1])
-    assert found.view(np.uint64).tolist() == numbers
-    assert length.tolist() == [len(e) for e in encoded]
-
-
 # ---- real captures
 
 
@@ -534,18 +325,14 @@ def declared_numbers(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def test_real_captures(capture: Path) -> None:
-    refusals: dict[str, str] = {}
     for table, columns in declared_numbers(capture):
         try:
             found = by_pages(capture, table, columns)
-        except UnreadableError as error:
-            refusals[table] = str(error)
+        except UnreadableError:
+            # Other tables may have long texts in front of numbers; none of the known captures does.
+            assert not table.startswith("CUPTI_ACTIVITY_KIND_"), table
             continue
         assert same(found, by_sqlite(capture, table, columns)), table
-    assert not [t for t in refusals if t not in MAY_BE_REFUSED], refusals
-
-
-MAY_BE_REFUSED: set[str] = set()
 
 
 def test_real_captures_through_capture(capture: Path) -> None:

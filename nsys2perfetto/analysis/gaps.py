@@ -98,9 +98,7 @@ class IdleGaps:
         return self.end - self.start
 
 
-def idle(
-    track: Int64s, start: Int64s, end: Int64s, submitted: Int64s | None = None
-) -> IdleGaps:
+def idle(track: Int64s, start: Int64s, end: Int64s, submitted: Int64s | None = None) -> IdleGaps:
     """The time between each track's first start and last end in which nothing ran on it.
 
     The gaps and the union of the operations add up to that window exactly. An operation without

@@ -41,9 +41,9 @@ class Axis:
 
     def __init__(self, track: Int64s, *times: Int64s) -> None:
         self.tracks = distinct(track)
-        some = len(self.tracks) > 0
-        self.first = min(int(time.min()) for time in times) if some else 0
-        self.last = max(int(time.max()) for time in times) if some else 0
+        times = tuple(time for time in times if len(time))
+        self.first = min((int(time.min()) for time in times), default=0)
+        self.last = max((int(time.max()) for time in times), default=0)
         self._ranks: Int64s | None = None
         self._width = self.last - self.first + 2
         if self._width * len(self.tracks) >= _AXIS_LIMIT:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from nsys2perfetto.cli import failures, outputs, summary, terminal
+from nsys2perfetto import outputs
+from nsys2perfetto.cli import failures, summary, terminal
 from nsys2perfetto.cli.options import many, one, parse_families, parse_pids, parse_range, parse_time
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.cli.summary import Request

@@ -112,6 +112,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "schema_version": capture.schema_version,
         "session_start_utc_ns": capture.session_start_utc_ns,
         "session_start_utc": utc(capture.session_start_utc_ns),
+        "first_event_ns": capture.first_event_ns,
         "duration_ns": capture.duration_ns,
         "cuda_graph_trace": found.graph_trace_mode,
         "gpus": [

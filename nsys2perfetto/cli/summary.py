@@ -65,7 +65,12 @@ def heading(capture: CaptureInfo, gpus: bool = True) -> list[str]:
         result += fact(f"GPU {gpu.id}", f"{fit(gpu.name, 48)}, {count}")
     began = utc(capture.session_start_utc_ns)
     result += fact("session", f"began {began}" if began else "start time not in the capture")
-    result += fact("duration", f"{duration(capture.duration_ns)} from first to last event")
+    result += fact(
+        "events",
+        f"from {duration(capture.first_event_ns)} to "
+        f"{duration(capture.first_event_ns + capture.duration_ns)} "
+        f"({duration(capture.duration_ns)})",
+    )
     return result
 
 

@@ -43,7 +43,7 @@ def windows(buffer: U8, width: int) -> npt.NDArray[np.void]:
 
 def big_endian(buffer: U8, at: I64) -> npt.NDArray[np.uint64]:
     """The 8 bytes at each position as one unsigned number, shape (n,)."""
-    return windows(buffer, 8)[at].view(np.uint64).byteswap(inplace=True)
+    return windows(buffer, 8)[at].view(">u8").astype(np.uint64)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 import adbc_driver_manager as adbc
 import adbc_driver_sqlite
@@ -34,7 +33,12 @@ _ADBC_BATCH = str(65536)
 _MAX_TEXT = 65536
 """Characters kept of one text value: longer ones (whole files, damaged lengths) are cut."""
 
-_NSYS_TABLES = ("StringIds", "META_DATA_EXPORT", "EXPORT_META_DATA", "TARGET_INFO_SESSION_START_TIME")
+_NSYS_TABLES = (
+    "StringIds",
+    "META_DATA_EXPORT",
+    "EXPORT_META_DATA",
+    "TARGET_INFO_SESSION_START_TIME",
+)
 
 
 class Capture:
@@ -56,9 +60,8 @@ class Capture:
         self.name = source.printable(str(self.path))
         source.check(self.path)
         self.size = self.path.stat().st_size
-        uri = f"file:{quote(str(self.path.absolute()))}?mode=ro&immutable=1"
         try:
-            self._database = adbc_driver_sqlite.connect(uri)
+            self._database = adbc_driver_sqlite.connect(source.uri(self.path))
             self._connection = adbc.AdbcConnection(self._database)
         except adbc.Error as error:
             raise self._failure(error) from None
@@ -238,8 +241,15 @@ class Capture:
 
     def _failure(self, error: Exception) -> CaptureError:
         text = str(error).lower()
-        if "malformed" in text or "corrupt" in text or "disk i/o" in text or "not a database" in text:
-            return CaptureError(f"{self.name} is damaged (SQLite: {_short(error)}): export it again")
+        if (
+            "malformed" in text
+            or "corrupt" in text
+            or "disk i/o" in text
+            or "not a database" in text
+        ):
+            return CaptureError(
+                f"{self.name} is damaged (SQLite: {_short(error)}): export it again"
+            )
         if "locked" in text or "busy" in text:
             return CaptureError(
                 f"{self.name} is locked: another program is writing it; wait until it has finished"
@@ -248,7 +258,11 @@ class Capture:
 
 
 _DTYPES: dict[Kind, pl.DataType] = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}
-_RAW_DTYPES: dict[Kind, pl.DataType] = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.Binary()}
+_RAW_DTYPES: dict[Kind, pl.DataType] = {
+    "int": pl.Int64(),
+    "real": pl.Float64(),
+    "text": pl.Binary(),
+}
 _SQL_TYPES: dict[Kind, str] = {"int": "INTEGER", "real": "REAL", "text": "BLOB"}
 
 

@@ -32,6 +32,8 @@ class RowDictionary:
         """The code of each row, shape (n,); new rows get the next codes in order of appearance."""
         if self._schema is None:
             self._schema = rows.clear()
+        if not len(rows):
+            return np.empty(0, np.uint32)
         hashes = rows.hash_rows(seed=0x6E737973).to_numpy()
         if len(self._known):
             place = np.minimum(np.searchsorted(self._known, hashes), len(self._known) - 1)

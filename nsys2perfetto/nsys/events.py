@@ -18,8 +18,9 @@ from nsys2perfetto.nsys.dictionary import RowDictionary
 
 I64 = npt.NDArray[np.int64]
 
-TIME_LIMIT = 1 << 62
-"""ns: 146 years. What lies beyond is damage, and sums of two such times would overflow."""
+EARLIEST, LATEST = -(1 << 61), 1 << 62
+"""ns: 73 years before and 146 after. What lies beyond is damage, and durations would overflow."""
+_OPEN = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -29,26 +30,33 @@ class Selection:
     Attributes:
         start, end: ns as the capture counts; events that overlap [start, end] are taken whole.
         pids: Process ids of the operating system; empty for all.
+        nothing: Take no event at all.
     """
 
     start: int | None = None
     end: int | None = None
     pids: frozenset[int] = frozenset()
+    nothing: bool = False
 
     def __bool__(self) -> bool:
-        return self.start is not None or self.end is not None or bool(self.pids)
+        return self != Selection()
 
-    def where(self, start: str, end: str | None, owner: str | None) -> list[str]:
+    def where(
+        self, start: str, end: str | None, owner: str | None, point: str = ""
+    ) -> list[str]:
         """SQL conditions for a table with these columns.
 
         Args:
             start: Column of the start time.
             end: Column of the end time; None where events are points.
             owner: Column with a globalPid or globalTid; None where events belong to no process.
+            point: SQL condition for events that need no end.
         """
-        terms = []
+        terms = ["0"] if self.nothing else []
         if self.start is not None:
-            last = f'coalesce("{end}", {1 << 62})' if end else f'"{start}"'
+            last = f'coalesce("{end}", {LATEST})' if end else f'"{start}"'
+            if point:
+                last = f'CASE WHEN {point} THEN "{start}" ELSE {last} END'
             terms.append(f"{last} >= {self.start}")
         if self.end is not None:
             terms.append(f'"{start}" <= {self.end}')
@@ -72,6 +80,7 @@ class Events:
         rows_read: Rows that the selection took from the table.
         filtered: Rows that the selection left out.
         dropped: Reason to number, for rows that were read but are no event that can be shown.
+        open: Where an event had no end: it was given that of the last event of its table.
     """
 
     table: str
@@ -84,10 +93,15 @@ class Events:
     rows_read: int = 0
     filtered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    open_ended: int = 0
+    open: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @property
+    def open_ended(self) -> int:
+        """How many events had no end."""
+        return int(self.open.sum())
 
     def take(self, rows: npt.NDArray[np.generic]) -> Events:
         """The events of a mask or of row numbers; the configurations stay."""
@@ -99,6 +113,7 @@ class Events:
             self.config,
             {name: column[rows] for name, column in self.values.items()},
             {name: mask[rows] for name, mask in self.valid.items()},
+            open=self.open[rows] if len(self.open) else self.open,
         )
 
     def column(self, name: str) -> npt.NDArray[np.generic]:
@@ -118,6 +133,7 @@ def read(
     selection: Selection | None = None,
     where: Sequence[str] = (),
     nullable: Collection[str] = (),
+    point: str = "",
 ) -> Events:
     """Reads a table of events, in the order of the file.
 
@@ -134,9 +150,10 @@ def read(
         where: Further SQL conditions: rows that they exclude are not events at all.
         nullable: Columns of `values` in which every number is possible, so that null must be told
             apart.
+        point: SQL condition for events among others that are points and need no end.
     """
     values = values or {}
-    selected = selection.where(start, end, owner) if selection else []
+    selected = selection.where(start, end, owner, point) if selection else []
     times: Columns = {start: "int", end: "int"} if end else {start: "int"}
     dictionary = RowDictionary()
     result = Events(table, *(np.empty(0, np.int64),) * 2, np.empty(0, np.uint32), pl.DataFrame())
@@ -149,14 +166,14 @@ def read(
             continue
         part: list[npt.NDArray[np.generic]] = [
             frame[start].to_numpy(),
-            (frame[end] if end else frame[start]).fill_null(-TIME_LIMIT).to_numpy(),
+            _filled(frame[end or start], _OPEN),
             dictionary.encode(frame.select(config.keys()))
             if config
             else np.zeros(len(frame), np.uint32),
         ]
         for name, kind in values.items():
             null = -1 if kind == "int" else float("nan")
-            part.append(frame[name].fill_null(null).to_numpy())
+            part.append(_filled(frame[name], null))
         part += [frame[name].is_not_null().to_numpy() for name in nullable]
         parts.append(part)
     result.config = dictionary.table()
@@ -167,10 +184,9 @@ def read(
         result.start, result.end, result.code = columns[:3]
         result.values = dict(zip(values, columns[3:], strict=False))
         result.valid = dict(zip(nullable, columns[3 + len(values) :], strict=True))
-        still_open = result.end == -TIME_LIMIT
-        if result.open_ended:
-            last = max(int(result.end.max()), int(result.start.max()))
-            result.end = np.where(still_open, last, result.end)
+        result.open = result.end == _OPEN
+        if result.open.any() and end:
+            result.end[result.open] = _last(capture, table, start, end)
     else:
         result.values = {name: np.empty(0, np.int64) for name in values}
         result.valid = {name: np.empty(0, np.bool_) for name in nullable}
@@ -180,22 +196,39 @@ def read(
     return result
 
 
+def _filled(column: pl.Series, null: float) -> npt.NDArray[np.generic]:
+    return (column.fill_null(null) if column.null_count() else column).to_numpy()
+
+
+def _last(capture: Capture, table: str, start: str, end: str) -> int:
+    """The last time in a table, whatever part of it was selected."""
+    last = EARLIEST
+    for column in (start, end):
+        found = capture.sql(
+            f'SELECT max("{column}") AS t FROM "{table}" '
+            f'WHERE "{column}" > {EARLIEST} AND "{column}" < {LATEST}'
+        )["t"][0]
+        last = max(last, found if isinstance(found, int) else EARLIEST)
+    return last
+
+
 _EMPTY = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}
 
 
 def _sound(batch: pl.DataFrame, start: str, end: str | None, result: Events) -> pl.DataFrame:
     """The rows that have sensible times; the others are counted by what is wrong with them."""
+    if _all_sound(batch[start], batch[end] if end else None):
+        return batch
     begin = pl.col(start)
     checks = {
         "no start time": begin.is_null(),
-        "start time out of range": begin.abs() >= TIME_LIMIT,
+        "start time out of range": ~begin.is_between(EARLIEST, LATEST, closed="none"),
     }
     if end:
         checks |= {
-            "end time out of range": pl.col(end).abs() >= TIME_LIMIT,
+            "end time out of range": ~pl.col(end).is_between(EARLIEST, LATEST, closed="none"),
             "ends before it starts": pl.col(end) < begin,
         }
-        result.open_ended += batch[end].null_count()
     flags = batch.select(**{name: test.fill_null(False) for name, test in checks.items()})
     bad = flags.select(pl.any_horizontal(pl.all()).alias("bad"))["bad"]
     if not bad.any():
@@ -207,3 +240,18 @@ def _sound(batch: pl.DataFrame, start: str, end: str | None, result: Events) -> 
         if count:
             result.dropped[name] = result.dropped.get(name, 0) + count
     return batch.filter(~bad)
+
+
+def _all_sound(start: pl.Series, end: pl.Series | None) -> bool:
+    """Whether nothing is wrong with any row, which is so in every undamaged table."""
+    if start.null_count():
+        return False
+    begin = start.to_numpy()
+    if not len(begin) or int(begin.min()) <= EARLIEST or int(begin.max()) >= LATEST:
+        return not len(begin)
+    if end is None:
+        return True
+    if end.null_count():
+        return False
+    finish = end.to_numpy()
+    return int(finish.max()) < LATEST and bool((finish >= begin).all())

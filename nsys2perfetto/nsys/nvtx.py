@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from nsys2perfetto.nsys import events
@@ -65,8 +66,13 @@ def read(capture: Capture, selection: Selection) -> Events:
         selection=selection,
         where=[f"eventType IN ({types})"],
         nullable=list(payloads),
+        point=f"eventType = {MARK}",
     )
     found.config = found.config.with_columns(pl.col("globalTid").fill_null(0))
+    # A mark has no end, and needs none.
+    mark = (found.config["eventType"] == MARK).to_numpy()[found.code]
+    found.end = np.where(mark, found.start, found.end)
+    found.open &= ~mark
     return found
 
 

@@ -140,7 +140,7 @@ class PageReader:
         pages = file.leaves(root)
         most = max(1, _CHUNK_BYTES // file.page_size)
         buffer = np.zeros(min(most, len(pages)) * file.page_size + PADDING, np.uint8)
-        start, count = 0, most
+        start, count = 0, max(1, most // 4)
         while start < len(pages):
             try:
                 cells = file.cells(
@@ -171,8 +171,10 @@ class PageReader:
             for name, *column in schema.iter_rows():
                 self._schema.setdefault(name, []).append(_ColumnInfo(*column))
         columns = self._schema.get(table, [])
-        if not columns or not columns[0].root:
+        if not columns or not isinstance(columns[0].root, int):
             raise UnreadableError("not a table with pages of its own")
+        if any(c.name.lower() == "rowid" for c in columns):
+            raise UnreadableError("the name of the rowid is taken")
         if any(c.hidden for c in columns):
             raise UnreadableError("columns that are not stored")
         keys = [c for c in columns if c.pk]

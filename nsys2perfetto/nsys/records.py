@@ -29,7 +29,7 @@ Dtype = type[np.int64] | type[np.float64]
 Serial = int | npt.NDArray[np.uint8] | I64
 """Type of one column: one for all rows, or of shape (n,)."""
 
-NULL, REAL, ZERO, ONE, FIRST_TEXT = 0, 7, 8, 9, 12
+NULL, ONE_BYTE, REAL, ZERO, ONE, FIRST_TEXT = 0, 1, 7, 8, 9, 12
 
 _LARGE = 65535
 """Width of what must not occur (types 10 and 11): it makes the record longer than any page."""
@@ -275,6 +275,8 @@ def _value(buffer: U8, serial: Serial, at: I64, skip: int, kind: Dtype) -> Colum
     some_real = bool(np.any(real))
     if np.max(serial) > ONE or (some_real and kind is np.int64):
         raise UnreadableError("a value is of another type than its column")
+    if isinstance(serial, int) and serial == ONE_BYTE:  # common, and a third of the time
+        return Column(buffer.view(np.int8).take(at + (skip - 1)).astype(np.int64))
     # Eight bytes that end where the value ends; what is before it is shifted out, which extends the
     # sign too. Twice by half: a shift of 64 bits is not defined.
     bits = big_endian(buffer, at + (skip - 8)).view(np.int64)

@@ -18,13 +18,18 @@ _MAX_GPU_ID = 255
 
 
 def packets(
-    metadata: Metadata, gpus: Iterable[Gpu], shift: int, facts: dict[str, str | int]
+    metadata: Metadata,
+    gpus: Iterable[Gpu],
+    first: int,
+    shift: int,
+    facts: dict[str, str | int],
 ) -> Iterator[pb.TracePacket]:
     """The packets before everything else.
 
     Args:
         metadata: Of the capture.
         gpus: The GPUs to describe.
+        first: Start of the first event, ns as the capture counts.
         shift: ns added to every timestamp.
         facts: More metadata, by name.
     """
@@ -32,22 +37,23 @@ def packets(
     packet = sequences.following(sequences.DESCRIPTORS)
     packet.extension_descriptor.extension_set.MergeFromString(trace_extensions())
     yield packet
-    if (clocks := _clocks(metadata, shift)) is not None:
+    if (clocks := _clocks(metadata, first, shift)) is not None:
         yield clocks
     yield _attributes(metadata, shift, facts)
     yield _gpu_info(gpus)
 
 
-def _clocks(metadata: Metadata, shift: int) -> pb.TracePacket | None:
-    """Maps the trace's time to UTC, at the start of the session.
+def _clocks(metadata: Metadata, first: int, shift: int) -> pb.TracePacket | None:
+    """Maps the trace's time to UTC, at the start of the session or of the first event.
+
+    It must lie before every event: the engine does not convert backwards from a snapshot.
 
     The trace's clock is called BOOTTIME because that is the engine's default; its zero is nsys'.
     """
     zero = metadata.utc_of_zero
     if zero is None:
         return None
-    # The snapshot lies where the session began, or at 0 where that would be negative.
-    at = max(0, metadata.time_shift + shift)
+    at = max(0, min(first, metadata.time_shift) + shift)
     packet = sequences.following(sequences.DESCRIPTORS)
     snapshot = packet.clock_snapshot
     snapshot.primary_trace_clock = pb.BUILTIN_CLOCK_BOOTTIME

@@ -89,8 +89,8 @@ def with_names(config: pl.DataFrame, strings: StringTable) -> pl.DataFrame:
 
 def _launch(kernels: pl.DataFrame, gpus: Gpus) -> list[pl.Series]:
     """What follows from a launch: totals, waves, theoretical occupancy; null where not known."""
-    threads = (kernels["blockX"] * kernels["blockY"] * kernels["blockZ"]).alias("workgroup_size")
-    blocks = (kernels["gridX"] * kernels["gridY"] * kernels["gridZ"]).alias("grid_size")
+    threads = _product("workgroup_size", *(kernels[f"block{axis}"] for axis in "XYZ"))
+    blocks = _product("grid_size", *(kernels[f"grid{axis}"] for axis in "XYZ"))
     launch = kernels.select(
         "gpu",
         threads.fill_null(0),
@@ -115,10 +115,19 @@ def _launch(kernels: pl.DataFrame, gpus: Gpus) -> list[pl.Series]:
     return [
         threads,
         blocks,
-        (threads * blocks).alias("thread_count"),
+        _product("thread_count", threads, blocks),
         pl.Series("waves", waves).fill_nan(None),
         pl.Series("occupancy", percent).fill_nan(None),
     ]
+
+
+def _product(name: str, *factors: pl.Series) -> pl.Series:
+    """The product of columns; null where it does not fit into 63 bits (damage)."""
+    exact, about = factors[0], factors[0].cast(pl.Float64)
+    for factor in factors[1:]:
+        exact, about = exact * factor, about * factor.cast(pl.Float64)
+    fits = pl.select(pl.when(about < 2.0**63).then(exact)).to_series()
+    return fits.alias(name)
 
 
 def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeArgs) -> Ragged:

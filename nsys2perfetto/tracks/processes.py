@@ -70,7 +70,13 @@ class Tracks:
             self._descriptors.append(descriptor)
         return self._thread_uuid[global_tid]
 
-    def child(self, parent: int | None, name: str, description: str = "") -> int:
+    def child(
+        self,
+        parent: int | None,
+        name: str,
+        description: str = "",
+        counter: pb.CounterDescriptor | None = None,
+    ) -> int:
         """The uuid of a new track below another, or at the root; equal names are shown as one."""
         uuid = self._new_uuid()
         descriptor = TrackDescriptor(uuid=uuid, name=name)
@@ -78,6 +84,8 @@ class Tracks:
             descriptor.parent_uuid = parent
         if description:
             descriptor.description = description
+        if counter is not None:
+            descriptor.counter.CopyFrom(counter)
         self._descriptors.append(descriptor)
         return uuid
 

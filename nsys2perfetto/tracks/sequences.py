@@ -14,6 +14,10 @@ GPU = 2
 """GpuRenderStageEvents and what they intern."""
 CPU = 3
 """TrackEvents and what they intern."""
+COUNTERS = 16
+"""TrackEvents that are counters: they intern nothing."""
+GPU_COUNTERS = 17
+"""GpuCounterEvents and their descriptors."""
 
 CLEARED = pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
 NEEDS_STATE = pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE

@@ -1,0 +1,219 @@
+"""The documentation says what is true: what it shows is run, what it lists is compared."""
+
+import re
+
+import click
+import pytest
+
+import nsys2perfetto
+from nsys2perfetto.analysis import occupancy
+from nsys2perfetto.cli.main import commands
+from nsys2perfetto.families import FAMILIES
+from nsys2perfetto.tables import TABLES
+from nsys2perfetto.tracks import call_tables
+from samples.builder.scenarios import SCENARIOS
+from tests import documents
+from tests.documents import PAGES, REPOSITORY, name_of, quoted, tables
+from tests.engine import query
+
+TRACE_PAGE = REPOSITORY / "docs" / "trace.md"
+CLI_PAGE = REPOSITORY / "docs" / "cli.md"
+
+SAMPLES = ("decode_eager", "decode_graph")
+SHOWN = (
+    "nested_calls", "nvtx_zoo", "every_library", "every_copy_kind", "graph_level",
+    "graph_nodes_with_graph_id", "negative_times", "orphans", "sync_zoo", "unified_memory",
+)  # fmt: skip
+"""Scenarios that together have nearly every kind of event and argument."""
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory):
+    """Paths of the traces of the samples and of the scenarios above."""
+    folder = tmp_path_factory.mktemp("docs")
+    captures = [REPOSITORY / "samples" / f"{name}.sqlite" for name in SAMPLES]
+    captures += [SCENARIOS[name](folder).path for name in SHOWN]
+    return [
+        nsys2perfetto.convert(capture, folder / f"{capture.stem}.pftrace").output
+        for capture in captures
+    ]
+
+
+@pytest.fixture(scope="module")
+def facts(traces, open_trace):
+    """What occurs in the traces: arguments with their types, categories, metadata."""
+    arguments, categories, metadata = {}, set(), set()
+    for path in traces:
+        with open_trace(path) as tp:
+            for row in query.rows(
+                tp,
+                "SELECT DISTINCT key, value_type AS type FROM args WHERE arg_set_id IN ("
+                "SELECT arg_set_id FROM slice UNION SELECT arg_set_id FROM gpu)",
+            ):
+                arguments.setdefault(without_index(row["key"]), set()).add(row["type"])
+            rows = query.rows(tp, "SELECT DISTINCT category AS name FROM slice")
+            categories |= {row["name"] for row in rows} - {None}
+            sql = "SELECT name FROM metadata WHERE name GLOB 'trace_attribute.*'"
+            metadata |= {row["name"] for row in query.rows(tp, sql)}
+    return arguments, categories, metadata
+
+
+def without_index(argument):
+    return re.sub(r"\[\d+\]$", "", argument)
+
+
+def trace_page():
+    return TRACE_PAGE.read_text(encoding="utf-8")
+
+
+def documented_arguments():
+    """Name to the types that the page gives it."""
+    found = {}
+    for cells in tables(trace_page(), "argument"):
+        for name in quoted(cells[0]):
+            if not name.startswith("…"):
+                types = set(re.findall(r"uint|int|real|text", cells[1]))
+                found.setdefault(without_index(name), set()).update(types)
+    return found
+
+
+# What is shown is run
+
+
+@pytest.mark.parametrize(("where", "sql"), documents.all_blocks("sql"))
+def test_sql_runs_and_finds_something(where, sql, traces, open_trace):
+    found = []
+    for path in traces:
+        with open_trace(path) as tp:
+            found += query.rows(tp, sql)
+        if found and "FROM stats" not in sql:
+            return
+    assert bool(found) == ("FROM stats" not in sql), where
+
+
+@pytest.mark.parametrize(("where", "code"), documents.all_blocks("python"))
+def test_python_runs_and_prints(where, code, open_trace, monkeypatch, capsys):
+    monkeypatch.setattr("perfetto.trace_processor.TraceProcessor", open_trace)
+    with documents.playground():
+        if "trace.sqlite" not in code:
+            nsys2perfetto.convert("trace.sqlite")
+        exec(compile(code, where, "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("where", "block"), documents.all_blocks("console"))
+def test_output_is_what_the_command_prints(where, block):
+    now = documents.replayed(block)
+    assert documents.comparable(block) == documents.comparable(now), (
+        f"{where}: if this is meant, run `python -m tests.documents`"
+    )
+
+
+# What is listed is complete
+
+
+def test_every_argument_is_documented_with_its_type(facts):
+    arguments, _, _ = facts
+    documented = documented_arguments()
+    meaningless = set(quoted(re.search(r"The engine adds .*?\n\n", trace_page(), re.DOTALL)[0]))
+    words = {"string": "text"}
+    for name, types in arguments.items():
+        if name not in meaningless:
+            assert {words.get(t, t) for t in types - {"null"}} <= documented.get(name, set()), name
+
+
+def test_every_documented_argument_exists(facts):
+    arguments, _, _ = facts
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in (REPOSITORY / "nsys2perfetto").rglob("*.py")
+    )
+    for name in documented_arguments():
+        assert name in arguments or re.search(rf"\b{name.split('.')[-1]}\b", code), name
+
+
+def test_the_categories_are_those_of_the_code(facts):
+    _, categories, _ = facts
+    documented = {name for cells in tables(trace_page(), "category") for name in quoted(cells[0])}
+    assert categories | {table.category for table in call_tables.TABLES} <= documented
+    assert documented <= categories | {"cuda_wait"} | {t.category for t in call_tables.TABLES}
+
+
+def test_the_families_and_their_tables_are_those_of_the_code():
+    documented = {
+        name: quoted(cells[1])
+        for cells in tables(trace_page(), "family")
+        for name in quoted(cells[0])
+    }
+    assert documented == {name: TABLES[name] for name in FAMILIES}
+    [listed] = re.findall(r"\*\*FAMILY\*\*.*?:(.*?)\.\n", CLI_PAGE.read_text(), re.DOTALL)
+    assert quoted(listed) == list(FAMILIES)
+
+
+def test_the_metadata_are_those_of_the_code(facts):
+    _, _, metadata = facts
+    assert {name for cells in tables(trace_page(), "name") for name in quoted(cells[0])} == metadata
+
+
+def test_the_compute_capabilities_are_those_of_the_code():
+    [text] = re.findall(r"Known compute capabilities:(.*?)\. ", trace_page(), re.DOTALL)
+    known = [tuple(map(int, c.split("."))) for c in text.replace("\n", " ").split(",")]
+    assert sorted(known) == sorted(occupancy._TABLE)
+
+
+@pytest.mark.parametrize(
+    ("section", "command"), [("convert", "convert"), ("info", "info"), ("Without a command", None)]
+)
+def test_every_option_is_documented(section, command):
+    with click.Context(commands) as context:
+        found = commands.get_command(context, command) if command else commands
+        options = {
+            name
+            for parameter in found.get_params(context)
+            if isinstance(parameter, click.Option)
+            for name in (*parameter.opts, *parameter.secondary_opts)
+        }
+    page = CLI_PAGE.read_text(encoding="utf-8")
+    [text] = re.findall(rf"^## {section}\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    documented = {
+        name.split(" ")[0] for cells in tables(text, "option") for name in quoted(cells[0])
+    }
+    assert documented == options | {"-h", "--help"}
+
+
+# What is pointed at is there
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", documents.prose(page)):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        assert other.is_file(), target
+        assert not anchor or anchor in documents.anchors(other), target
+
+
+def test_the_readme_leads_to_every_page():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert page.name == "README.md" or f"({name_of(page)}" in text, name_of(page)
+
+
+def test_the_map_of_the_package_is_complete():
+    text = (REPOSITORY / "docs" / "development.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^      (\S+)", text, re.MULTILINE))
+    there = {
+        path.name + "/" * path.is_dir()
+        for path in (REPOSITORY / "nsys2perfetto").iterdir()
+        if not path.name.startswith("_") and path.suffix in {"", ".py"}
+    }
+    assert there <= named
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"^make (\w+)|`make (\w+)`", text, re.MULTILINE)
+        assert {a or b for a, b in named} <= targets, name_of(page)
