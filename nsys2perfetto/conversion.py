@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import __version__, notes, outputs
+from nsys2perfetto import __version__, annotation_tracks, notes, outputs
+from nsys2perfetto.annotation import AnnotationOptions, Annotations
+from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import OutputError, UsageError
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import cuda_calls, gpus, nvtx, source
@@ -23,7 +25,9 @@ from nsys2perfetto.reading import Progress, Reading
 from nsys2perfetto.result import CaptureInfo, Conversion, GpuInfo
 from nsys2perfetto.tracks import (
     call_tables,
+    counter_tracks,
     cuda_api,
+    gpu_counters,
     header,
     instants,
     sequences,
@@ -50,6 +54,7 @@ def convert(
     pids: Collection[int] = (),
     only: Collection[str] = (),
     skip: Collection[str] = (),
+    annotate: AnnotationOptions | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Converts an nsys SQLite export to a Perfetto trace.
@@ -62,6 +67,7 @@ def convert(
         start, end: ns as the capture counts: only events that overlap this range, taken whole.
         pids: Only events of these processes (ids of the operating system).
         only, skip: Only these families of events, or all but these; see `families.FAMILIES`.
+        annotate: Which decode steps, gaps and counters to add; all, found automatically, if None.
         progress: Called now and then.
 
     Returns:
@@ -81,7 +87,14 @@ def convert(
     with Capture(path) as opened:
         try:
             with TraceWriter(target) as out:
-                result = _run(opened, selection, families, out, progress or (lambda *_: None))
+                result = _run(
+                    opened,
+                    selection,
+                    families,
+                    annotate or AnnotationOptions(),
+                    out,
+                    progress or (lambda *_: None),
+                )
             return result.of_size(target.stat().st_size)
         except OSError as error:
             raise _output_error(target, error) from None
@@ -109,6 +122,7 @@ def _run(
     capture: Capture,
     selection: Selection,
     families: Collection[str],
+    annotate: AnnotationOptions,
     out: TraceWriter,
     progress: Progress,
 ) -> Conversion:
@@ -139,11 +153,28 @@ def _run(
     if projected is not None:
         derived["nvtx_projection"] = projected
 
+    found = Annotations(reading, gpu, operations, calls, ranges, pools, annotate)
+    added = annotation_tracks.make(found, tracks, pools)
+    derived |= added.slices
+
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
+    if choices := found.choices():
+        facts["decode_steps"] = "; ".join(choices)
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
-    _write(out, gpu, [*slices, *derived.values()], ranges, reading, pools, tracks, shift, progress)
+    _write(
+        out,
+        gpu,
+        [*slices, *derived.values()],
+        added,
+        ranges,
+        reading,
+        pools,
+        tracks,
+        shift,
+        progress,
+    )
     return Conversion(
         capture=_info(reading, tracks, calls),
         output=out.path,
@@ -152,6 +183,7 @@ def _run(
         derived={name: len(family) for name, family in derived.items()},
         time_shift_ns=shift,
         arrows=int((calls.submitting_call >= 0).sum()),
+        decode_steps=found.choices(),
     )
 
 
@@ -182,6 +214,7 @@ def _write(
     out: TraceWriter,
     gpu: GpuSequence,
     slices: list[SliceFamily],
+    added: AnnotationTracks,
     ranges: nvtx_tracks.Nvtx,
     reading: Reading,
     pools: Pools,
@@ -213,6 +246,10 @@ def _write(
     for chunk in marks:
         out.write(chunk)
     out.write(messages)
+    for chunk in counter_tracks.packets(added.counters, shift):
+        out.write(chunk)
+    for chunk in gpu_counters.packets(added.gpu_counters, shift):
+        out.write(chunk)
 
 
 class _Ahead:

@@ -100,6 +100,9 @@ class Conversion:
     arrows: int
     """Arrows from CUDA calls to the GPU work that they submitted."""
 
+    decode_steps: list[str] = field(default_factory=list)
+    """Where the decode steps come from, how many there are, and doubts about them."""
+
     def of_size(self, size: int) -> Conversion:
         """The same with the size of the file, which is known once it is closed."""
         return replace(self, output_size=size)

@@ -109,7 +109,7 @@ def measure(
         assign(steps, copies), np.zeros(len(copies)) if copy_bytes is None else copy_bytes, n
     )
     wall = steps.wall_ns
-    busy_ns = Coverage(busy.track, busy.start, busy.end).covered(steps.unit, steps.t0, steps.t1)
+    busy_ns, largest_gap = _busy(steps, busy)
     owner = steps.unit if process is None else process[steps.unit]
     waits = synchronisations
     return Measures(
@@ -126,7 +126,7 @@ def measure(
         sync_count=_begun(owner, steps, waits),
         sync_ns=Coverage(waits.track, waits.start, waits.end).covered(owner, steps.t0, steps.t1),
         alloc_count=_begun(owner, steps, allocations),
-        largest_gap_ns=_largest_gap(steps, busy),
+        largest_gap_ns=largest_gap,
     )
 
 
@@ -223,11 +223,11 @@ def _begun(owner: Int64s, steps: Steps, calls: Timed) -> Int64s:
     return high - low
 
 
-def _largest_gap(steps: Steps, busy: Intervals) -> Int64s:
-    """The longest stretch of each step that the union does not cover."""
-    wall = steps.wall_ns
+def _busy(steps: Steps, busy: Intervals) -> tuple[Int64s, Int64s]:
+    """How much of each step the union covers, and the longest stretch that it does not."""
+    covered, gap = np.zeros(len(steps), np.int64), steps.wall_ns
     if not len(busy.track) or not len(steps):
-        return wall
+        return covered, gap
     tracks = np.concatenate((steps.unit, busy.track))
     axis = Axis(
         tracks, np.concatenate((steps.t0, busy.start)), np.concatenate((steps.t1, busy.end))
@@ -239,14 +239,13 @@ def _largest_gap(steps: Steps, busy: Intervals) -> Int64s:
     )
     last = np.searchsorted(axis.place(of_busy, busy.start), axis.place(of_step, steps.t1)) - 1
     some = first <= last
-    a, b = first[some], last[some]
-    between = busy.start[1:] - busy.end[:-1]
-    gap = wall.copy()
-    gap[some] = np.maximum.reduce([
-        busy.start[a] - steps.t0[some], steps.t1[some] - busy.end[b], range_max(between, a, b, 0),
-        np.zeros(len(a), np.int64),
-    ])  # fmt: skip
-    return gap
+    a, b, t0, t1 = first[some], last[some], steps.t0[some], steps.t1[some]
+    before, after = busy.start[a] - t0, t1 - busy.end[b]
+    total = np.append(np.int64(0), np.cumsum(busy.end - busy.start))
+    covered[some] = total[b + 1] - total[a] + np.minimum(before, 0) + np.minimum(after, 0)
+    between = range_max(busy.start[1:] - busy.end[:-1], a, b, 0)
+    gap[some] = np.maximum(np.maximum(before, after), between)
+    return covered, gap
 
 
 @dataclass(frozen=True)

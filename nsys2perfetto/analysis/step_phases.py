@@ -94,7 +94,7 @@ def features(work: Work, t0: Int64s, t1: Int64s) -> Features:
     summed = np.append(np.int64(0), np.cumsum(work.end - work.start))
     kernel_ns = summed[high] - summed[low]
     counts = _count_names(work.name, low, high)
-    usual = _usual_span(counts, kernel_ns)
+    usual = _usual_span(work.name, low, high, kernel_ns)
     n = len(t0)
     shapes, whole = np.ones(n), np.zeros(n)
     if work.launch is not None and len(work.launch):
@@ -115,8 +115,8 @@ def features(work: Work, t0: Int64s, t1: Int64s) -> Features:
 
 def _likeness(counts: Int64s, others: Int64s) -> Float64s:
     """Kernels in common / kernels in either, row by row."""
-    common, either = np.minimum(counts, others), np.maximum(counts, others)
-    return _ratio(common.sum(axis=1), either.sum(axis=1))
+    common = np.minimum(counts, others).sum(axis=-1)
+    return _ratio(common, counts.sum(axis=-1) + others.sum(axis=-1) - common)
 
 
 def _count_names(name: Int64s, low: Int64s, high: Int64s) -> Int64s:
@@ -142,13 +142,14 @@ def _count_names(name: Int64s, low: Int64s, high: Int64s) -> Int64s:
     return table.reshape(spans, names)
 
 
-def _usual_span(counts: Int64s, kernel_ns: Int64s) -> int:
+def _usual_span(name: Int64s, low: Int64s, high: Int64s, kernel_ns: Int64s) -> int:
     """Index of the span that stands for all decode steps."""
-    spans = len(counts)
+    spans = len(low)
     skip = 1 if spans > 1 else 0
     # Any odd multipliers without a pattern do: equal sums then mean equal multisets.
-    weight = (np.arange(1, counts.shape[1] + 1, dtype=np.uint64) * _ODD) ** np.uint64(3)
-    signature = counts[skip:].astype(np.uint64) @ weight
+    weight = (np.arange(1, int(name.max(initial=0)) + 2, dtype=np.uint64) * _ODD) ** np.uint64(3)
+    summed = np.append(np.uint64(0), np.cumsum(weight[name]))
+    signature = (summed[high] - summed[low])[skip:]
     _, first, group, size = np.unique(
         signature, return_index=True, return_inverse=True, return_counts=True
     )

@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 from nsys2perfetto.analysis import markers
 from nsys2perfetto.analysis.intervals import ascending
 from nsys2perfetto.analysis.markers import KernelNames, Sampler
-from nsys2perfetto.analysis.step_tables import Ranges, Unit
+from nsys2perfetto.analysis.step_tables import (
+    AUTO,
+    COPY,
+    GRAPH,
+    KERNEL,
+    NONE,
+    NVTX,
+    Ranges,
+    Request,
+    Unit,
+)
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-AUTO, KERNEL, NVTX, GRAPH, COPY, NONE = "auto", "kernel", "nvtx", "graph", "copy", "none"
 
 TRAINING_SHARE = 0.01
 """Share of kernels that only training has from which on no steps are looked for unasked."""
@@ -36,6 +44,7 @@ MIN_REPLAYS = 5
 MIN_COPIES = 8
 MIN_COPY_KERNELS = 8
 MAX_COPY_BYTES = 1024
+_SHORT = 60
 REGULAR = 0.8
 """Share of the spans between replays or copies that must be alike."""
 
@@ -303,20 +312,10 @@ def _partition(
     )
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user wants steps to be told from.
-
-    Attributes:
-        rule: AUTO, KERNEL, NVTX, GRAPH or NONE.
-        patterns: For KERNEL and NVTX, see `markers.compile_pattern`.
-        warmup: Decode steps at the beginning of each run that are warm-up; None to find out.
-    """
-
-    rule: str = AUTO
-    patterns: tuple[str, ...] = ()
-    warmup: int | None = None
-
+WHOLE_GRAPHS = (
+    "the kernels inside CUDA graphs are missing, since the graphs were traced as a whole: capture "
+    "with --cuda-graph-trace=node to see them"
+)
 
 Rule = Callable[[Unit], "Cuts | str"]
 
@@ -343,6 +342,8 @@ def rule_of(request: Request, names: KernelNames, ranges: Ranges | None) -> Rule
         )
     if request.rule == GRAPH:
         return lambda unit: by_replays(unit, asked_for=True) or "no CUDA graph was launched"
+    if request.rule != AUTO:
+        raise ValueError(f"no such rule: {request.rule}")
     return _automatic(names)
 
 
@@ -376,18 +377,14 @@ def _automatic(names: KernelNames) -> Rule:
 
 def _nothing(unit: Unit) -> str:
     """Why there are no steps, and what to do."""
-    do = (
-        "name the kernel that ends a step (--step-kernel), or put an NVTX range named like "
-        "token_12 around each step"
-    )
-    if not len(unit.kernels.start):
-        if unit.replays is not None and unit.replays.whole.any():
-            return (
-                "all kernels are inside CUDA graphs that were traced as a whole: capture with "
-                "--cuda-graph-trace=node to see them"
-            )
-        return "no kernels"
-    return f"nothing in the capture tells decode steps: {do}"
+    if len(unit.kernels.start):
+        return (
+            "nothing in the capture tells decode steps: name the kernel that ends a step "
+            "(--step-kernel), or put an NVTX range named like token_12 around each step"
+        )
+    if unit.replays is not None and unit.replays.whole.any():
+        return WHOLE_GRAPHS
+    return "no kernels"
 
 
 def _no_kernel(unit: Unit, chosen: Bools, shown: str) -> str:
@@ -398,4 +395,4 @@ def _no_kernel(unit: Unit, chosen: Bools, shown: str) -> str:
 
 def _short(names: KernelNames, config: int) -> str:
     label = names.label(int(names.number[config]))
-    return label if len(label) <= 60 else f"{label[:57]}..."
+    return label if len(label) <= _SHORT else f"{label[: _SHORT - 3]}..."

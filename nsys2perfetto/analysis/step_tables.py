@@ -1,4 +1,4 @@
-"""What decode steps are told from, as tables, and how they divide among processes and GPUs.
+"""What decode steps are told from: the user's wish, and tables, divided among processes and GPUs.
 
 Each (process, GPU), here called a *unit*, has a number. Times are int64 ns.
 """
@@ -19,7 +19,24 @@ Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.integer]
 
+AUTO, KERNEL, NVTX, GRAPH, COPY, NONE = "auto", "kernel", "nvtx", "graph", "copy", "none"
+
 _FEW = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants steps to be told from.
+
+    Attributes:
+        rule: AUTO, KERNEL, NVTX, GRAPH or NONE.
+        patterns: For KERNEL and NVTX, see `markers.compile_pattern`.
+        warmup: Decode steps at the beginning of each run that are warm-up; None to find out.
+    """
+
+    rule: str = AUTO
+    patterns: tuple[str, ...] = ()
+    warmup: int | None = None
 
 
 @dataclass(frozen=True)

@@ -24,22 +24,19 @@ from numpy.typing import NDArray
 from nsys2perfetto.analysis import step_phases
 from nsys2perfetto.analysis.intervals import distinct
 from nsys2perfetto.analysis.step_phases import PHASES, STEADY, Work
-from nsys2perfetto.analysis.step_rules import (
+from nsys2perfetto.analysis.step_rules import WHOLE_GRAPHS, Cuts, rule_of
+from nsys2perfetto.analysis.step_tables import (
     AUTO,
     COPY,
     GRAPH,
     KERNEL,
     NONE,
     NVTX,
-    Cuts,
-    Request,
-    rule_of,
-)
-from nsys2perfetto.analysis.step_tables import (
     Copies,
     Kernels,
     Ranges,
     Replays,
+    Request,
     Unit,
     parts,
     replays_of,
@@ -264,6 +261,8 @@ def _doubts(unit: Unit, cuts: Cuts, kernels: Int64s) -> list[str]:
         kernels: Kernels of each steady step.
     """
     doubts = []
+    if unit.replays is not None and unit.replays.whole.any():
+        doubts.append(WHOLE_GRAPHS)
     if len(kernels) > 2 and kernels.std() > SCATTER * kernels.mean():
         doubts.append(
             f"the steps differ much, from {kernels.min()} to {kernels.max()} kernels: is it "

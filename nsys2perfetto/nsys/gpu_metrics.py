@@ -24,7 +24,6 @@ TABLE = "GPU_METRICS"
 GENERIC = "GENERIC_EVENTS"
 _NAMES = "TARGET_INFO_GPU_METRICS"
 
-HELPER_ROWS = "times of the sampler, not metrics"
 _UNREADABLE = "not readable as JSON"
 
 _GPU_OF_TYPE = 0xFF
@@ -68,6 +67,7 @@ class Metrics:
             metrics of its time.
         filtered: Rows that the selection left out.
         dropped: Reason to number, for rows that were read and cannot be shown.
+        helpers: Rows that are no metrics, in none of the other numbers.
     """
 
     table: str = TABLE
@@ -76,16 +76,20 @@ class Metrics:
     rows_shown: int = 0
     filtered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    helpers: int = 0
 
     @property
-    def first(self) -> int | None:
-        """The earliest time, ns; None where there are no samples."""
-        return min((int(s.time[0]) for s in self.sets if len(s.time)), default=None)
+    def span(self) -> tuple[int, int] | None:
+        """The first and the last time, ns; None where there are no samples."""
+        times = [(int(s.time[0]), int(s.time[-1])) for s in self.sets]
+        return (min(a for a, _ in times), max(b for _, b in times)) if times else None
 
     @property
-    def last(self) -> int | None:
-        """The latest time, ns."""
-        return max((int(s.time[-1]) for s in self.sets if len(s.time)), default=None)
+    def notes(self) -> list[str]:
+        """What the user should know, one sentence each."""
+        if not self.helpers:
+            return []
+        return [f"{self.helpers:,} rows of {self.table} are times of nsys' sampler, no metrics"]
 
 
 def table_of(capture: Capture) -> str:
@@ -99,10 +103,10 @@ def foreign_events(capture: Capture) -> int:
 
 
 def count(capture: Capture) -> int:
-    """How many rows `read` has to read."""
-    table = table_of(capture)
-    where = f"typeId IN ({_listed(_types(capture))})" if table == GENERIC else ""
-    return capture.count(table, where)
+    """How many rows of the table are samples."""
+    if table_of(capture) == GENERIC:
+        return capture.count(GENERIC, f"typeId IN ({_listed(_types(capture))})")
+    return capture.count(TABLE) - _helper_rows(capture, _names(capture))
 
 
 def read(capture: Capture, selection: Selection) -> Metrics:
@@ -123,23 +127,38 @@ def _from_rows(capture: Capture, selection: Selection) -> Metrics:
         capture, TABLE, {"typeId": "int", "metricId": "int"}, {"value": "int"},
         start="timestamp", end=None, selection=selection,
     )  # fmt: skip
-    # metricId is unique only with typeId.
-    names = (
-        capture.read(_NAMES, {"typeId": "int", "metricId": "int", "metricName": "text"})
-        .unique(["typeId", "metricId"], keep="first", maintain_order=True)
-        .rename({"metricName": "name"})
-    )
+    names = _names(capture)
     number = pl.format("metric {}", pl.col("metricId").fill_null(-1))
     kinds = rows.config.join(
         names, on=["typeId", "metricId"], how="left", maintain_order="left"
     ).select(pl.col("typeId").fill_null(0), pl.col("name").fill_null(number))
     helper = np.array([gpu_metric_names.is_helper(n) for n in kinds["name"].to_list()], bool)
-    helpers = int(helper[rows.code].sum()) if len(rows) else 0
-    result = Metrics(TABLE, _sets(_by_metric(rows, kinds, helper)))
-    result.rows_read, result.filtered = rows.rows_read, rows.filtered
-    result.rows_shown = len(rows) - helpers
-    result.dropped = rows.dropped | ({HELPER_ROWS: helpers} if helpers else {})
+    result = Metrics(TABLE, _sets(_by_metric(rows, kinds, helper)), dropped=rows.dropped)
+    result.helpers = int(helper[rows.code].sum()) if len(rows) else 0
+    result.rows_read = rows.rows_read - result.helpers
+    result.rows_shown = len(rows) - result.helpers
+    if rows.filtered:
+        result.filtered = rows.filtered - _helper_rows(capture, names) + result.helpers
     return result
+
+
+def _names(capture: Capture) -> pl.DataFrame:
+    """The columns typeId, metricId (unique only together) and name."""
+    return (
+        capture.read(_NAMES, {"typeId": "int", "metricId": "int", "metricName": "text"})
+        .unique(["typeId", "metricId"], keep="first", maintain_order=True)
+        .rename({"metricName": "name"})
+    )
+
+
+def _helper_rows(capture: Capture, names: pl.DataFrame) -> int:
+    """How many rows are no metrics."""
+    kinds = [
+        f"(typeId = {type_id} AND metricId = {metric})"
+        for type_id, metric, name in names.drop_nulls().iter_rows()
+        if gpu_metric_names.is_helper(name)
+    ]
+    return capture.count(TABLE, " OR ".join(kinds)) if kinds else 0
 
 
 def _by_metric(

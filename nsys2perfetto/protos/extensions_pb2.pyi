@@ -38,6 +38,14 @@ LAUNCH_LATENCY: int
 STREAM_DEPENDENCY: int
 GRAPH_INTERNAL: int
 PROFILER_OVERHEAD: int
+IN_SYNC: int
+IN_LAUNCH: int
+IN_MEMORY: int
+IN_COPY: int
+IN_OTHER_CUDA: int
+OUTSIDE_CUDA: int
+HOST: int
+DEVICE: int
 
 class GpuCorrelation(Message):
     @property
@@ -140,6 +148,7 @@ class DecodeStep(Message):
     allocation_count: int
     largest_gap_ns: int
     steps_per_second: float
+    number: int
     def __init__(
         self,
         *,
@@ -162,6 +171,7 @@ class DecodeStep(Message):
         allocation_count: int | None = ...,
         largest_gap_ns: int | None = ...,
         steps_per_second: float | None = ...,
+        number: int | None = ...,
     ) -> None: ...
 
 class GpuGap(Message):
@@ -180,6 +190,8 @@ class GpuGap(Message):
     copy_ns: int
     other_cuda_ns: int
     outside_cuda_ns: int
+    mostly: int
+    pace: int
     def __init__(
         self,
         *,
@@ -198,6 +210,8 @@ class GpuGap(Message):
         copy_ns: int | None = ...,
         other_cuda_ns: int | None = ...,
         outside_cuda_ns: int | None = ...,
+        mostly: int | None = ...,
+        pace: int | None = ...,
     ) -> None: ...
 
 class TrackEventExtensions(Message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,11 @@ class Numbers:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int | None, ...], int] = {}
+
+    @property
+    def known(self) -> list[tuple[Any, ...]]:
+        """What each number stands for."""
+        return list(self._known)
 
     def of(self, config: pl.DataFrame, *columns: str) -> I64:
         """The number of each configuration's values in these columns (null counts as a value)."""

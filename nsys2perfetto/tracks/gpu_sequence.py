@@ -24,6 +24,7 @@ class GpuSequence:
 
     Attributes:
         families: Those that have events, with their event ids.
+        names: The interned names of the operations.
         used: The GPUs to describe: those with work; all where none has any.
     """
 
@@ -46,7 +47,7 @@ class GpuSequence:
             stream_names: See `Queues`.
         """
         names, args = StringPool(2), ComputeArgs()
-        self._names, self._args = names, args
+        self.names, self._args = names, args
         queues = self._queues = Queues(gpus, tracks, stream_names)
         for events in work.values():
             events.config = queues.with_gpu(events.config)
@@ -75,7 +76,7 @@ class GpuSequence:
         if not self.families:
             return
         yield packets.frame([self._queues.interned()])
-        interned = [self._names.entries(), *self._args.entries()]
+        interned = [self.names.entries(), *self._args.entries()]
         interned += [entries for f in self.families for entries in f.interned()]
         for entries in interned:
             yield from packets.interned(sequences.following(sequences.GPU), entries)

@@ -55,6 +55,21 @@ class Nvtx:
     iids: dict[str, int]
     type: I64
     """eventType of each event."""
+    names: pl.Series
+    """Name of each configuration."""
+
+    @property
+    def thread(self) -> I64:
+        """globalTid of each event."""
+        return np.asarray(self.slots["thread"].to_numpy()[self.events.code], np.int64)
+
+    @property
+    def on_one_thread(self) -> npt.NDArray[np.bool_]:
+        """Which events end on the thread on which they began."""
+        config = self.events.config
+        end = config["endGlobalTid"]
+        single = end.is_null() | (end == config["globalTid"])
+        return np.asarray(single.to_numpy()[self.events.code], np.bool_)
 
     def _row_slots(self) -> dict[str, RowSlot]:
         return {
@@ -157,7 +172,9 @@ def prepare(events: Events, names: nvtx.NvtxNames, strings: StringTable, pools: 
         (config["endGlobalTid"] & 0xFFFFFF).alias("end_thread"),
     )
     event_type = config["eventType"].fill_null(0).to_numpy()
-    return Nvtx(events, slots, kinds, iids, np.asarray(event_type[events.code], np.int64))
+    return Nvtx(
+        events, slots, kinds, iids, np.asarray(event_type[events.code], np.int64), config["name"]
+    )
 
 
 def projection(
@@ -172,16 +189,12 @@ def projection(
 
     Ranges that end on another thread than they began are left out, as Nsight does.
     """
-    config = prepared.events.config
-    single = config["endGlobalTid"].is_null() | (config["endGlobalTid"] == config["globalTid"])
-    rows = np.nonzero(
-        np.isin(prepared.type, nvtx.RANGES) & single.to_numpy()[prepared.events.code]
-    )[0]
-    launches = _launches(calls, operations)
+    rows = np.nonzero(np.isin(prepared.type, nvtx.RANGES) & prepared.on_one_thread)[0]
+    launches = launches_of(calls, operations)
     if not len(rows) or not len(launches.start):
         return None
     ranges = prepared.events.take(rows)
-    thread = np.asarray(config["globalTid"].to_numpy()[ranges.code], np.int64)
+    thread = prepared.thread[rows]
     found = nvtx_projection.project(thread, ranges.start, ranges.end, launches)
     has = found.op_count > 0
     if not has.any():
@@ -237,29 +250,33 @@ def _projection_tracks(
     )
 
 
-def _launches(calls: Calls, operations: Operations) -> nvtx_projection.Launches:
-    """The calls that submitted GPU work, with the span of that work."""
-    submissions = calls.submissions
-    call = np.nonzero(submissions.count > 0)[0]
-    count = submissions.count[call]
-    first = submissions.first[call]
-    rows = submissions.order[first]
+def launches_of(
+    calls: Calls, operations: Operations, mask: npt.NDArray[np.bool_] | None = None
+) -> nvtx_projection.Launches:
+    """The calls that submitted GPU work, with the span of that work.
+
+    Args:
+        calls: All CUDA calls.
+        operations: All GPU work.
+        mask: Which of the operations count; None for all.
+    """
+    counted = calls.submitting_call >= 0
+    rows = np.flatnonzero(counted if mask is None else counted & mask)
+    call = calls.submitting_call[rows]
+    if (call[1:] < call[:-1]).any():
+        order = np.argsort(call, kind="stable")
+        rows, call = rows[order], call[order]
+    heads = np.flatnonzero(np.append(True, call[1:] != call[:-1])) if len(call) else call
     start, end = operations.start[rows], operations.end[rows]
-    many = np.nonzero(count > 1)[0]
-    if len(many):
-        size = count[many]
-        ends = np.cumsum(size)
-        index = np.arange(ends[-1]) - np.repeat(ends - size, size)
-        nodes = submissions.order[np.repeat(first[many], size) + index]
-        start[many] = np.minimum.reduceat(operations.start[nodes], ends - size)
-        end[many] = np.maximum.reduceat(operations.end[nodes], ends - size)
+    if len(heads) < len(rows):
+        start, end = np.minimum.reduceat(start, heads), np.maximum.reduceat(end, heads)
     events = calls.events
     threads = events.config["globalTid"].to_numpy()
     return nvtx_projection.Launches(
-        np.asarray(threads[events.code[call]], np.int64),
-        events.start[call],
-        events.end[call],
+        np.asarray(threads[events.code[call[heads]]], np.int64),
+        events.start[call[heads]],
+        events.end[call[heads]],
         start,
         end,
-        count,
+        np.diff(np.append(heads, len(rows))),
     )

@@ -41,6 +41,10 @@ class StringPool:
             self._known = pl.concat([self._known, fresh.with_columns(iid)])
         return frame.join(self._known, on="text", how="left", maintain_order="left")["iid"]
 
+    def texts(self, iids: pl.Series) -> pl.Series:
+        """The text of each id."""
+        return self._known["text"][iids.to_numpy() - 1]
+
     def iid(self, text: str) -> int:
         """The id of one text."""
         return int(self.iids(pl.Series([text], dtype=pl.String))[0])

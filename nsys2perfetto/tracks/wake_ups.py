@@ -103,6 +103,20 @@ def find(events: Events, records: pl.DataFrame, calls: Calls, operations: Operat
     return Waits(call, orphans, kind, stream, event, awaited)
 
 
+def stream_waits(events: Events, calls: Calls, operations: Operations) -> tuple[I64, I64]:
+    """Calls that made a stream wait for an event: row of the call, and the stream's number."""
+    config = events.config.with_columns(pl.col("globalPid").fill_null(0))
+    numbers = operations.numbers
+    process = numbers.of(config, "globalPid")[events.code]
+    correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
+    call = calls.find(correlate.keys(process, correlation))
+    stream = numbers.of(config, "globalPid", "contextId", "streamId")[events.code]
+    waits_for_event = calls.name.str.contains("WaitEvent").fill_null(False).to_numpy()
+    rows = np.flatnonzero(call >= 0)
+    rows = rows[waits_for_event[calls.events.code[call[rows]]]]
+    return call[rows], stream[rows]
+
+
 class _Work:
     """GPU work with the time of its submission; migrations, which nobody waits for, left out."""
 

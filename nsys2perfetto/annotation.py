@@ -1,0 +1,333 @@
+"""Decode steps, GPU gaps and their causes: joins what was read into what the analyses want."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from nsys2perfetto.analysis import (
+    causes,
+    gaps,
+    kernel_families,
+    nvtx_projection,
+    step_measure,
+    steps,
+)
+from nsys2perfetto.analysis.causes import Causes
+from nsys2perfetto.analysis.gaps import IdleGaps
+from nsys2perfetto.analysis.intervals import Intervals, union
+from nsys2perfetto.analysis.markers import KernelNames, step_ranges
+from nsys2perfetto.analysis.step_measure import Measures, Timed
+from nsys2perfetto.analysis.steps import Found, Kernels, Ranges, Replays, Request
+from nsys2perfetto.nsys import nvtx as nsys_nvtx
+from nsys2perfetto.nsys.ids import PROCESS_MASK
+from nsys2perfetto.reading import Reading
+from nsys2perfetto.tracks import gpu_table, wake_ups
+from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.gpu_sequence import GpuSequence
+from nsys2perfetto.tracks.gpu_table import GpuTable
+from nsys2perfetto.tracks.nvtx import Nvtx, launches_of
+from nsys2perfetto.tracks.thread_pools import Pools
+
+I64 = npt.NDArray[np.int64]
+
+_PROFILER_TABLE = "PROFILER_OVERHEAD"
+_CUPTI_TABLE = "CUPTI_ACTIVITY_KIND_OVERHEAD"
+_SHAPE = ["gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ"]
+
+
+@dataclass(frozen=True)
+class AnnotationOptions:
+    """What to add to the trace beside what nsys recorded.
+
+    Attributes:
+        steps: Where decode steps come from: rule, patterns, warm-up.
+        min_gap: Idle gaps shorter than this have no slice, ns; they count in all sums.
+        gaps: Whether to show idle gaps.
+        counters: Whether to compute counters (utilization, kernels in flight, ...).
+        window: Width of the counters' windows, ns; None to choose by the steps.
+    """
+
+    steps: Request = Request()
+    min_gap: int = 1_000
+    gaps: bool = True
+    counters: bool = True
+    window: int | None = None
+
+
+class Annotations:
+    """Steps, gaps and causes of a capture; each is computed when it is first asked for."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        gpu: GpuSequence,
+        operations: Operations,
+        calls: Calls,
+        ranges: Nvtx,
+        pools: Pools,
+        options: AnnotationOptions,
+    ) -> None:
+        self.options = options
+        self.table: GpuTable = gpu_table.of(gpu.families, operations, gpu.names, pools.texts)
+        self.operations, self.calls = operations, calls
+        self._reading = reading
+        self._gpu = gpu
+        self._ranges = ranges
+
+    # Steps
+
+    @cached_property
+    def steps(self) -> Found:
+        """The decode steps of every process on every GPU, and how they were found."""
+        table, o = self.table, self.operations
+        if not len(o.start):
+            nothing = Request(steps.NONE)
+            return steps.find_steps(self._kernels(), o.start, o.start, nothing)
+        return steps.find_steps(
+            self._kernels(),
+            table.unit,
+            o.start,
+            self.options.steps,
+            ranges=self._step_ranges(),
+            replays=self._replays(),
+            copies=self._copies_to_host(),
+        )
+
+    @cached_property
+    def measures(self) -> Measures:
+        """What happened in each step."""
+        o, table = self.operations, self.table
+        copies = np.flatnonzero(table.copy_kind >= 0)
+        events, process = self.calls.events, self._call_process
+        activity = self.activity
+
+        def of_calls(mask: npt.NDArray[np.bool_]) -> Timed:
+            rows = np.flatnonzero(mask)
+            return Timed(process[rows], events.start[rows], events.end[rows])
+
+        return step_measure.measure(
+            self.steps.steps,
+            self.kernels,
+            self.busy_by_unit,
+            copies=Timed(table.unit[copies], o.start[copies], o.end[copies]),
+            copy_bytes=table.size[copies],
+            process=np.array([u.process for u in table.units], np.int64),
+            launches=of_calls(self.calls.submissions.count > 0),
+            synchronisations=of_calls(activity == causes.Activity.SYNC),
+            allocations=of_calls(activity == causes.Activity.MEMORY),
+        )
+
+    @cached_property
+    def busy_by_unit(self) -> Intervals:
+        """When each process did anything on each GPU."""
+        return union(self.table.unit, self.operations.start, self.operations.end)
+
+    @cached_property
+    def kernels(self) -> Timed:
+        """All kernels, by unit."""
+        rows = self.table.rows("kernel")
+        return Timed(self.table.unit[rows], self.operations.start[rows], self.operations.end[rows])
+
+    @cached_property
+    def kernel_families(self) -> tuple[I64, list[str]]:
+        """Number of each kernel's family, and the families' names."""
+        events, strings = self._reading.work["kernel"], self._reading.strings
+        short, demangled = (
+            strings.look_up(events.config[c]).to_list() for c in ("shortName", "demangledName")
+        )
+        families = kernel_families.classify(short, demangled)
+        names = sorted(set(families))
+        number = np.array([names.index(f) for f in families], np.int64)
+        return number[events.code], names
+
+    def _kernels(self) -> Kernels:
+        rows = self.table.rows("kernel")
+        events = self._reading.work["kernel"]
+        strings, config = self._reading.strings, events.config
+        names = KernelNames(
+            *(strings.look_up(config[c]) for c in ("shortName", "demangledName", "mangledName")),
+            shapes=config.select(_SHAPE),
+        )
+        return Kernels(
+            self.table.unit[rows],
+            self.operations.start[rows],
+            self.operations.end[rows],
+            events.code,
+            names,
+        )
+
+    def _step_ranges(self) -> Ranges | None:
+        """NVTX ranges that may stand for steps, projected onto each unit of their process."""
+        if self.options.steps.rule not in (steps.AUTO, steps.NVTX) or not len(self._ranges.events):
+            return None
+        events, names = self._ranges.events, self._ranges.names
+        wanted = step_ranges(names, self.options.steps.patterns)
+        single = self._ranges.on_one_thread & np.isin(self._ranges.type, nsys_nvtx.RANGES)
+        rows = np.flatnonzero(wanted[events.code] & single)
+        parts = []
+        thread = self._ranges.thread[rows]
+        for number, unit in enumerate(self.table.units):
+            mine = np.flatnonzero((thread & PROCESS_MASK) == unit.process)
+            launches = launches_of(self.calls, self.operations, self.table.unit == number)
+            if not len(mine) or not len(launches.start):
+                continue
+            found = nvtx_projection.project(
+                thread[mine], events.start[rows[mine]], events.end[rows[mine]], launches
+            )
+            parts.append((np.full(len(mine), number), mine, found))
+        if not parts:
+            return None
+        mine = np.concatenate([m for _, m, _ in parts])
+        return Ranges(
+            unit=np.concatenate([u for u, _, _ in parts]),
+            thread=thread[mine],
+            name=events.code[rows[mine]],
+            start=events.start[rows[mine]],
+            end=events.end[rows[mine]],
+            gpu_start=np.concatenate([f.start for _, _, f in parts]),
+            gpu_end=np.concatenate([f.end for _, _, f in parts]),
+            operations=np.concatenate([f.op_count for _, _, f in parts]),
+            names=names,
+        )
+
+    def _replays(self) -> Replays | None:
+        """Launches of CUDA graphs: by their nodes, or traced as a whole."""
+        table, o = self.table, self.operations
+        whole = table.rows("graph")
+        if whole.stop > whole.start:
+            return Replays(
+                table.unit[whole],
+                _ranked(table.graph[whole]),
+                o.start[whole],
+                o.end[whole],
+                np.ones(whole.stop - whole.start, np.bool_),
+            )
+        nodes = np.flatnonzero(table.graph_node & (o.key >= 0))
+        if not len(nodes):
+            return None
+        return steps.replays_of(
+            table.unit[nodes],
+            o.key[nodes],
+            _ranked(table.graph[nodes]),
+            o.start[nodes],
+            o.end[nodes],
+        )
+
+    def _copies_to_host(self) -> steps.Copies:
+        table, o = self.table, self.operations
+        rows = np.flatnonzero(table.copy_kind == gpu_table.DEVICE_TO_HOST)
+        return steps.Copies(table.unit[rows], o.start[rows], o.end[rows], table.size[rows])
+
+    # Gaps
+
+    @cached_property
+    def gaps(self) -> IdleGaps:
+        """Times in which a GPU did nothing for any process."""
+        submitted = self._submitted
+        return gaps.idle(self.table.gpu, self.operations.start, self.operations.end, submitted)
+
+    @cached_property
+    def causes(self) -> Causes:
+        """Why each gap is there."""
+        o, events = self.operations, self.calls.events
+        work = causes.GpuWork(
+            self.calls.submitting_call,
+            o.key,
+            self.table.graph_node,
+            o.stream,
+            o.start,
+            self.table.process,
+        )
+        threads = events.config["globalTid"].to_numpy()
+        host = causes.HostCalls(
+            np.asarray(threads[events.code], np.int64), events.start, events.end, self.activity
+        )
+        return causes.find(self.gaps, work, host, self._stream_waits(), self._overheads())
+
+    @cached_property
+    def step_of_gap(self) -> I64:
+        """Row of the step in which each gap begins, of the process whose work ended the gap."""
+        found = self.steps.steps
+        answer = np.full(len(self.gaps), -1, np.int64)
+        if not len(found):
+            return answer
+        unit = self.table.unit[self.gaps.next]
+        for number in np.unique(found.unit).tolist():
+            rows = np.flatnonzero(found.unit == number)
+            mine = np.flatnonzero(unit == number)
+            place = np.searchsorted(found.t0[rows], self.gaps.start[mine], side="right") - 1
+            inside = (place >= 0) & (self.gaps.start[mine] < found.t1[rows[np.maximum(place, 0)]])
+            answer[mine[inside]] = rows[place[inside]]
+        return answer
+
+    @cached_property
+    def activity(self) -> npt.NDArray[np.int8]:
+        """What each CUDA call is: `causes.Activity`."""
+        return causes.categories(self.calls.name.to_list())[self.calls.events.code]
+
+    @cached_property
+    def _call_process(self) -> I64:
+        events = self.calls.events
+        threads = events.config["globalTid"].to_numpy() & PROCESS_MASK
+        return np.asarray(threads[events.code], np.int64)
+
+    @cached_property
+    def _submitted(self) -> I64:
+        """When each operation was submitted; its own start where that is not known."""
+        call = self.calls.submitting_call
+        when = self.operations.start.copy()
+        known = call >= 0
+        when[known] = self.calls.events.start[call[known]]
+        return when
+
+    def _stream_waits(self) -> causes.StreamWaits | None:
+        """Calls that make one stream wait for an event, from the table of waits."""
+        waits = self._reading.waits
+        if not len(waits):
+            return None
+        call, stream = wake_ups.stream_waits(waits, self.calls, self.operations)
+        return causes.StreamWaits(stream, self.calls.events.start[call])
+
+    def _overheads(self) -> causes.Overheads | None:
+        """When the profiler held threads up."""
+        thread, start, end = [], [], []
+        for table, events in self._reading.tables:
+            if table.table not in (_PROFILER_TABLE, _CUPTI_TABLE) or not len(events):
+                continue
+            rows = np.arange(len(events))
+            if table.table == _CUPTI_TABLE:
+                kind = events.config["overheadType"].is_in(causes.PROFILER_OVERHEAD_TYPES)
+                rows = np.flatnonzero(kind.fill_null(False).to_numpy()[events.code])
+            owner = events.config["globalTid"].fill_null(0).to_numpy()[events.code[rows]]
+            thread.append(np.asarray(owner, np.int64))
+            start.append(events.start[rows])
+            end.append(events.end[rows])
+        if not thread:
+            return None
+        return causes.Overheads(*(np.concatenate(c) for c in (thread, start, end)))
+
+    # Telling
+
+    def choices(self) -> list[str]:
+        """One line for each process on a GPU: where its steps come from, and doubts about it."""
+        several = len(self.table.units) > 1
+        lines = []
+        for choice in self.steps.choices:
+            unit = self.table.units[choice.unit]
+            where = f"process {unit.process >> 24 & 0xFFFFFF} on GPU {unit.gpu}: " * several
+            if choice.steps:
+                lines.append(
+                    f"{where}{choice.steps:,} decode steps from {choice.count:,} {choice.marker}"
+                )
+            lines += [where + warning for warning in choice.warnings]
+        return lines
+
+
+def _ranked(values: I64) -> I64:
+    """Small numbers for values, in order."""
+    return pl.Series(values).rank("dense").cast(pl.Int64).to_numpy() - 1

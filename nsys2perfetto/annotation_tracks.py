@@ -1,0 +1,178 @@
+"""Tracks for what was found: steps, gaps below them, and counters of what the GPUs did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nsys2perfetto.analysis import utilization
+from nsys2perfetto.analysis.intervals import Coverage, Spread, union
+from nsys2perfetto.analysis.steps import PHASES
+from nsys2perfetto.annotation import Annotations
+from nsys2perfetto.tracks import counter_tracks, family_slices, gap_slices, step_slices
+from nsys2perfetto.tracks.counter_tracks import CounterValues
+from nsys2perfetto.tracks.gpu_counters import CounterBlock, CounterSpec
+from nsys2perfetto.tracks.processes import Tracks
+from nsys2perfetto.tracks.thread_pools import Pools
+from nsys2perfetto.tracks.thread_slices import SliceFamily
+
+I64 = npt.NDArray[np.int64]
+
+_STEPS = "Decode steps"
+_STEPS_HELP = (
+    "One slice a decode step: from the end of one marker to the end of the next. Its arguments "
+    "decode_step.* say what happened in it."
+)
+_GAPS = "GPU idle gaps"
+_GAPS_HELP = (
+    "Times in which the GPU had nothing to do, with their cause; arguments gpu_gap.*. Gaps shorter "
+    "than --min-gap ({} ns) are not shown."
+)
+_FAMILIES = "Kernel time by family"
+_FAMILIES_HELP = (
+    "How a steady step's kernel time divides among families of kernels. The slices are shares laid "
+    "side by side from the step's start, not the times at which the kernels ran."
+)
+_TOKENS = "Steps per second"
+_TOKENS_HELP = "1 / step time: tokens per second of one sequence. Holds during each step."
+_DIRECTIONS = {1: "HtoD", 2: "DtoH", 8: "DtoD", 10: "PtoP"}
+_GROUP = "nsys2perfetto"
+
+
+@dataclass
+class AnnotationTracks:
+    """What is to be written.
+
+    Attributes:
+        slices: By name: `decode_step`, `idle_gap`, `step_family`.
+        gpu_counters: Native counters of the GPUs.
+        counters: Counters on tracks.
+    """
+
+    slices: dict[str, SliceFamily] = field(default_factory=dict)
+    gpu_counters: list[CounterBlock] = field(default_factory=list)
+    counters: list[CounterValues] = field(default_factory=list)
+
+
+def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
+    """Makes the tracks of all steps, gaps and counters.
+
+    A root track with slices of its own and a child is what the UI shows first, right below the
+    GPUs: steps, with the gaps below them. Names tell processes and GPUs apart where there are
+    several, since root tracks of the same name are shown as one.
+    """
+    result = AnnotationTracks()
+    steps, table = found.steps.steps, found.table
+    with_steps = np.unique(steps.unit).tolist()
+    root: dict[int, int] = {}
+    for number in with_steps:
+        unit = table.units[number]
+        name = _STEPS
+        if len(table.units) > 1:
+            name += f" · GPU {unit.gpu} · {tracks.name_of_process(unit.process)}"
+            name += f" {tracks.pid(unit.process)}"
+        root[number] = tracks.child(None, name, _STEPS_HELP)
+    if root:
+        _add_steps(result, found, root, tracks, pools)
+    if found.options.gaps and len(found.gaps):
+        parents = _gap_tracks(found, root, tracks)
+        result.slices["idle_gap"] = gap_slices.family(
+            found.gaps,
+            found.causes,
+            steps,
+            found.step_of_gap,
+            table,
+            parents,
+            found.options.min_gap,
+            pools,
+        )
+    if found.options.counters and len(found.operations.start):
+        result.gpu_counters = _counters(found)
+    return result
+
+
+def _add_steps(
+    result: AnnotationTracks,
+    found: Annotations,
+    root: dict[int, int],
+    tracks: Tracks,
+    pools: Pools,
+) -> None:
+    steps = found.steps.steps
+    gpus = np.array([u.gpu for u in found.table.units], np.int64)
+    result.slices["decode_step"] = step_slices.family(steps, found.measures, gpus, root, pools)
+    below = {unit: tracks.child(track, _FAMILIES, _FAMILIES_HELP) for unit, track in root.items()}
+    shares = family_slices.family(found, below, pools)
+    if len(shares):
+        result.slices["step_family"] = shares
+    for unit, track in root.items():
+        rows = np.flatnonzero(steps.unit == unit)
+        counter = counter_tracks.counter_track(tracks, track, _TOKENS, "", _TOKENS_HELP)
+        # After a step that nothing follows at once, and after the last, there is no rate.
+        ends = steps.t1[rows]
+        after = np.append(steps.t0[rows][1:] != ends[:-1], True)
+        time = np.concatenate([steps.t0[rows], ends[after]])
+        rate = np.concatenate([1e9 / np.maximum(steps.wall_ns[rows], 1), np.zeros(after.sum())])
+        order = np.argsort(time, kind="stable")
+        result.counters.append(CounterValues(counter, time[order], rate[order]))
+
+
+def _gap_tracks(found: Annotations, root: dict[int, int], tracks: Tracks) -> dict[int, int]:
+    """A track for the gaps of each GPU: below the steps of its only process that has steps."""
+    help_text = _GAPS_HELP.format(found.options.min_gap)
+    gpus = np.unique(found.gaps.track).tolist()
+    result = {}
+    for gpu in gpus:
+        owners = [track for unit, track in root.items() if found.table.units[unit].gpu == gpu]
+        if len(owners) == 1:
+            result[gpu] = tracks.child(owners[0], _GAPS, help_text)
+        else:
+            name = f"{_GAPS} · GPU {gpu}" if len(gpus) > 1 or owners else _GAPS
+            result[gpu] = tracks.child(None, name, help_text)
+    return result
+
+
+def _counters(found: Annotations) -> list[CounterBlock]:
+    """Utilization and what goes with it, over windows, for each GPU."""
+    table, o = found.table, found.operations
+    steps = found.steps.steps
+    steady = steps.wall_ns[steps.phase == PHASES.index("steady")]
+    busy = union(table.gpu, o.start, o.end)
+    coverage = Coverage(busy.track, busy.start, busy.end)
+    kernels = table.rows("kernel")
+    running = Coverage(table.gpu[kernels], o.start[kernels], o.end[kernels])
+    call = found.calls.submitting_call
+    known = np.flatnonzero(call >= 0)
+    launched = found.calls.events.start[call[known]]
+    queue = utilization.queued(table.gpu[known], launched, o.start[known])
+    blocks = []
+    for gpu in np.unique(table.gpu).tolist():
+        mine = np.flatnonzero(busy.track == gpu)
+        if not len(mine):
+            continue
+        first, last = int(busy.start[mine[0]]), int(busy.end[mine].max())
+        width = found.options.window or utilization.default_window(steady, last - first)
+        edges = utilization.windows(first, last, width)
+        specs, values = [], []
+
+        def add(name: str, unit: str, text: str, value: npt.NDArray[np.generic]) -> None:
+            specs.append(CounterSpec(name, unit, _GROUP, f"{text}, over windows of {width:,} ns"))  # noqa: B023
+            values.append(value)  # noqa: B023
+
+        add("Utilization", "%", "Percent of the time in which the GPU did any work",
+            utilization.busy_pct(coverage, gpu, edges).value)  # fmt: skip
+        add("Kernels in flight", "", "How many kernels ran at once, on average",
+            utilization.mean_in_flight(running, gpu, edges).value)  # fmt: skip
+        add("Launch queue depth", "",
+            "Operations whose call had begun but which had not started, on average",
+            utilization.mean_in_flight(queue, gpu, edges).value)  # fmt: skip
+        for kind, direction in _DIRECTIONS.items():
+            rows = np.flatnonzero((table.copy_kind == kind) & (table.gpu == gpu))
+            if len(rows):
+                spread = Spread(table.gpu[rows], o.start[rows], o.end[rows], table.size[rows])
+                add(f"Copy throughput {direction}", "GB/s", f"Bytes copied {direction} a second",
+                    utilization.throughput(spread, gpu, edges).value)  # fmt: skip
+        blocks.append(CounterBlock(gpu, specs, edges[1:], values, int(edges[0])))
+    return blocks

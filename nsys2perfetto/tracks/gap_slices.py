@@ -1,0 +1,145 @@
+"""Idle gaps as slices, named so that size and cause are read at a glance."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from nsys2perfetto.analysis.causes import ACTIVITIES, NONE, VERDICTS, Causes
+from nsys2perfetto.analysis.gaps import IdleGaps, bucket
+from nsys2perfetto.analysis.steps import Steps
+from nsys2perfetto.protos import extensions_pb2 as ext
+from nsys2perfetto.tracks.gpu_table import GpuTable
+from nsys2perfetto.tracks.thread_pools import AnnotationKind, Pools, annotate
+from nsys2perfetto.tracks.thread_slices import SliceFamily
+from nsys2perfetto.wire.stamp import RowSlot
+from nsys2perfetto.wire.template import Placeholders
+
+I64 = npt.NDArray[np.int64]
+
+CATEGORY = "nsys.gap"
+
+_SCALES = ((1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s"))
+
+
+def family(
+    gaps: IdleGaps,
+    causes: Causes,
+    steps: Steps,
+    step_of_gap: I64,
+    table: GpuTable,
+    track_of_gpu: dict[int, int],
+    min_gap: int,
+    pools: Pools,
+) -> SliceFamily:
+    """The gaps of at least `min_gap` ns.
+
+    Args:
+        gaps: From `gaps.idle`.
+        causes: Of the same gaps.
+        steps: All steps.
+        step_of_gap: Row of the step in which each gap begins, -1 for none.
+        table: All GPU work.
+        track_of_gpu: GPU to the uuid of the track for its gaps.
+        min_gap: ns.
+        pools: For names.
+    """
+    rows = np.flatnonzero(gaps.gap >= min_gap)
+    idle, verdict = gaps.gap[rows], causes.verdict[rows]
+    before, after = gaps.previous[rows], gaps.next[rows]
+    step = step_of_gap[rows]
+    in_step = step >= 0
+    some = np.maximum(step, 0)
+    event_id = table.operations.event_id
+    known = causes.mostly[rows] != NONE
+    values: dict[str, npt.NDArray[np.generic]] = {
+        "name_iid": pools.names.iids(names(idle, verdict)).to_numpy(),
+        "idle_ns": idle,
+        "bucket": bucket(idle) + 1,
+        "cause": verdict + 1,
+        "pace": np.where(causes.host_paced[rows], ext.HOST, ext.DEVICE),
+        "mostly": causes.mostly[rows] + 1,
+        "previous_event_id": event_id[before],
+        "next_event_id": event_id[after],
+        "previous": table.name[before],
+        "next": table.name[after],
+        "launch_lateness_ns": causes.lateness[rows],
+        "run": steps.run[some] if len(steps) else some,
+        "step": steps.step[some] if len(steps) else some,
+    }
+    present = {
+        "run": in_step,
+        "step": in_step,
+        "mostly": known,
+        "pace": known,
+        "launch_lateness_ns": known,
+    }
+    for activity, part in zip(ACTIVITIES, causes.split, strict=True):
+        values[f"{activity}_ns"] = part[rows]
+    kinds: dict[str, AnnotationKind] = {"previous": "text", "next": "text"}
+    iids = pools.annotations.lookup(kinds)
+    fields = [n for n in values if n not in {"name_iid", *kinds}]
+    signed = {f.name for f in ext.GpuGap.DESCRIPTOR.fields if f.cpp_type == f.CPPTYPE_INT64}
+
+    def fill(p: Placeholders, event: pb.TrackEvent) -> None:
+        gap = ext.GpuGap(gpu=p["gpu"])
+        for name in fields:
+            if name in p:
+                setattr(gap, name, p.signed(name) if name in signed else p[name])
+        event.MergeFromString(ext.TrackEventExtensions(gpu_gap=gap).SerializeToString())
+        annotate(p, event, kinds, iids)
+
+    gpus = sorted(track_of_gpu)
+    config = pl.DataFrame(
+        {
+            "track": [track_of_gpu[g] for g in gpus],
+            "gpu": gpus,
+            "category_iid": [pools.categories.iid(CATEGORY)] * len(gpus),
+        },
+        schema={"track": pl.Int64, "gpu": pl.Int64, "category_iid": pl.Int64},
+    )
+    return SliceFamily(
+        "idle_gap",
+        config,
+        gaps.start[rows],
+        gaps.end[rows],
+        np.searchsorted(np.array(gpus, np.int64), gaps.track[rows]).astype(np.uint32),
+        fill,
+        rows={
+            name: RowSlot.fitting(column, name in present)  # type: ignore[arg-type]
+            for name, column in values.items()
+        },
+        values=values,
+        present=present,
+    )
+
+
+def names(idle: I64, verdict: npt.NDArray[np.int8]) -> pl.Series:
+    """`12.3us launch bound`: three digits of the size, and the verdict.
+
+    There are a few ten thousand different ones at most, however many gaps there are.
+    """
+    scale = np.searchsorted([1_000, 1_000_000, 1_000_000_000], idle, side="right")
+    unit = np.array([s for s, _ in _SCALES])[scale]
+    # How many ns one step of the last shown digit is: 12.3us are 123 steps of 100 ns.
+    whole = idle // unit
+    step = np.maximum(unit // np.where(whole >= 100, 1, np.where(whole >= 10, 10, 100)), 1)
+    shown = (idle + step // 2) // step
+    key = (shown * 4 + scale) * 4 + np.round(np.log10(unit // step)).astype(np.int64)
+    frame = pl.DataFrame({"key": key, "verdict": verdict})
+    distinct = frame.unique(maintain_order=True)
+    texts = [_name(k, v) for k, v in distinct.iter_rows()]
+    return frame.join(
+        distinct.with_columns(pl.Series("name", texts, dtype=pl.String)),
+        on=["key", "verdict"],
+        how="left",
+        maintain_order="left",
+    )["name"]
+
+
+def _name(key: int, verdict: int) -> str:
+    shown, scale, digits = key // 16, key // 4 % 4, key % 4
+    number = f"{shown / 10**digits:.{digits}f}"
+    return f"{number}{_SCALES[scale][1]} {VERDICTS[verdict].replace('_', ' ')}"
