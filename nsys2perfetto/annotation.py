@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,12 +17,12 @@ from nsys2perfetto.analysis import (
     step_measure,
     steps,
 )
-from nsys2perfetto.analysis.causes import Causes
+from nsys2perfetto.analysis.causes import Causes, Overheads, StreamWaits
 from nsys2perfetto.analysis.gaps import IdleGaps
 from nsys2perfetto.analysis.intervals import Intervals, union
 from nsys2perfetto.analysis.markers import KernelNames, step_ranges
 from nsys2perfetto.analysis.step_measure import Measures, Timed
-from nsys2perfetto.analysis.steps import Found, Kernels, Ranges, Replays, Request
+from nsys2perfetto.analysis.steps import Copies, Found, Kernels, Ranges, Replays, Request
 from nsys2perfetto.nsys import nvtx as nsys_nvtx
 from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.reading import Reading
@@ -52,7 +52,7 @@ class AnnotationOptions:
         window: Width of the counters' windows, ns; None to choose by the steps.
     """
 
-    steps: Request = Request()
+    steps: Request = field(default_factory=Request)
     min_gap: int = 1_000
     gaps: bool = True
     counters: bool = True
@@ -150,8 +150,10 @@ class Annotations:
         events = self._reading.work["kernel"]
         strings, config = self._reading.strings, events.config
         names = KernelNames(
-            *(strings.look_up(config[c]) for c in ("shortName", "demangledName", "mangledName")),
-            shapes=config.select(_SHAPE),
+            strings.look_up(config["shortName"]),
+            strings.look_up(config["demangledName"]),
+            strings.look_up(config["mangledName"]),
+            config.select(_SHAPE),
         )
         return Kernels(
             self.table.unit[rows],
@@ -218,7 +220,7 @@ class Annotations:
             o.end[nodes],
         )
 
-    def _copies_to_host(self) -> steps.Copies:
+    def _copies_to_host(self) -> Copies:
         table, o = self.table, self.operations
         rows = np.flatnonzero(table.copy_kind == gpu_table.DEVICE_TO_HOST)
         return steps.Copies(table.unit[rows], o.start[rows], o.end[rows], table.size[rows])
@@ -285,7 +287,7 @@ class Annotations:
         when[known] = self.calls.events.start[call[known]]
         return when
 
-    def _stream_waits(self) -> causes.StreamWaits | None:
+    def _stream_waits(self) -> StreamWaits | None:
         """Calls that make one stream wait for an event, from the table of waits."""
         waits = self._reading.waits
         if not len(waits):
@@ -293,7 +295,7 @@ class Annotations:
         call, stream = wake_ups.stream_waits(waits, self.calls, self.operations)
         return causes.StreamWaits(stream, self.calls.events.start[call])
 
-    def _overheads(self) -> causes.Overheads | None:
+    def _overheads(self) -> Overheads | None:
         """When the profiler held threads up."""
         thread, start, end = [], [], []
         for table, events in self._reading.tables:
@@ -314,16 +316,22 @@ class Annotations:
     # Telling
 
     def choices(self) -> list[str]:
-        """One line for each process on a GPU: where its steps come from, and doubts about it."""
+        """Where the steps of each process on each GPU come from, and doubts about them.
+
+        Processes without steps are not listed beside others; where none has any, one says why.
+        """
+        chosen = self.steps.choices
+        with_steps = [c for c in chosen if c.steps]
+        if not with_steps:
+            return list(dict.fromkeys(w for c in chosen for w in c.warnings))
         several = len(self.table.units) > 1
         lines = []
-        for choice in self.steps.choices:
+        for choice in with_steps:
             unit = self.table.units[choice.unit]
             where = f"process {unit.process >> 24 & 0xFFFFFF} on GPU {unit.gpu}: " * several
-            if choice.steps:
-                lines.append(
-                    f"{where}{choice.steps:,} decode steps from {choice.count:,} {choice.marker}"
-                )
+            lines.append(
+                f"{where}{choice.steps:,} decode steps, from {choice.count:,} {choice.marker}"
+            )
             lines += [where + warning for warning in choice.warnings]
         return lines
 

@@ -160,9 +160,9 @@ def test_kernels_of_training(kernel):
         ("Decode step 7", "Decode step #"),
         ("decode", "decode"),
         ("DecodeStep", "DecodeStep"),
-        ("[Executor] _forward_step 5: 0 ctx reqs, 8 gen tokens", "[Executor] _forward_step #: # ctx reqs, # gen tokens"),
+        ("_forward_step 5: 0 ctx reqs, 8 gen tokens", "_forward_step #: # ctx reqs, # gen tokens"),
     ],
-)  # fmt: skip
+)
 def test_ranges_around_steps(name, family):
     assert markers.step_families(pl.Series([name])).to_list() == [family]
     assert markers.step_ranges(pl.Series([name]), []).tolist() == [True]
@@ -171,9 +171,9 @@ def test_ranges_around_steps(name, family):
 @pytest.mark.parametrize(
     "name",
     [
-        "layer_3_token_12", "tokenizer", "detokenize", "decoder_layer_3", "decoder", "token_embedding",
-        "sample_token", "decode_jpeg", "decode attention", "token dispatch", "train_step 12", "step 3",
-        "forward", "aten::to, op_id = 12", "", None,
+        "layer_3_token_12", "tokenizer", "detokenize", "decoder_layer_3", "decoder",
+        "token_embedding", "sample_token", "decode_jpeg", "decode attention", "token dispatch",
+        "train_step 12", "step 3", "forward", "aten::to, op_id = 12", "", None,
     ],
 )  # fmt: skip
 def test_ranges_around_other_things(name):

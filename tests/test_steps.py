@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import tempfile
 import time
@@ -226,7 +227,7 @@ def test_random_runs_give_the_manuals_and_the_builders_numbers(**parameters):
     truth = decode_run(capture, **parameters)
     with tempfile.TemporaryDirectory() as folder:
         path = capture.save(Path(folder), "run")
-        loaded, steps, got = assert_like_the_manual(path)
+        _, steps, got = assert_like_the_manual(path)
     expected = truth.steps
     assert [s.index for s in expected] == steps.number.tolist()
     assert [s.end for s in expected] == steps.t1.tolist()
@@ -278,7 +279,7 @@ def test_the_warm_up_that_the_user_names():
     assert "warmup" not in phases(found_in(load(SAMPLES[0]), warmup=0).steps)
 
 
-# --- made-up loops of kernels ----------------------------------------------------------------------
+# --- made-up loops of kernels --------------------------------------------------------------------
 
 
 class Loop:
@@ -343,7 +344,7 @@ def find(*loops, rule=st.AUTO, patterns=(), warmup=None, shuffle=False):
     codes = {name: i for i, name in enumerate(range_names)}
     r_unit, thread, r_start, r_end = (int64s(r[i] for r in range_rows) for i in (0, 2, 3, 4))
     ranges = st.Ranges(
-        r_unit, thread, int64s(codes[r[1]] for r in range_rows), r_start - 500, r_start - 400,
+        r_unit, thread, int64s(codes[r[1]] for r in range_rows), r_start - 500, r_start - 499,
         r_start, r_end, np.ones(len(range_rows), np.int64), names=range_names,
     )  # fmt: skip
     replay_rows = [(lo.unit, *row) for lo in loops for row in lo.replays]
@@ -481,7 +482,7 @@ def test_a_sampler_that_only_the_warm_up_uses_is_passed_over():
     assert "argmax" in found.choice.warnings[0]
 
 
-# --- runs and phases -------------------------------------------------------------------------------
+# --- runs and phases -----------------------------------------------------------------------------
 
 
 def test_runs_are_told_by_their_prefills():
@@ -681,7 +682,8 @@ def test_replays_of_a_graph_give_the_steps():
     found = find(graph_loop())
     assert found.choice.rule == st.GRAPH
     assert found.counts == [18, 8, *[9] * 7]
-    assert found.phases[:2] == ["prefill", "steady"]
+    assert found.phases == ["prefill", "warmup", *["steady"] * 7]
+    assert "warmup" not in find(graph_loop(), warmup=0).phases
     assert found.runs == [(1, i) for i in range(1, 10)]
     assert found.steps.closer.tolist() == [-1, *range(8)]
     two = graph_loop().pause(500).run(*PREFILL * 2)
@@ -768,26 +770,35 @@ def test_the_builders_scenarios(tmp_path):
         assert (steps.t0 <= steps.t1).all(), name
 
 
-# --- measuring, against brute force ------------------------------------------------------------------
+# --- measuring, against brute force --------------------------------------------------------------
 
-times = hs.tuples(hs.integers(0, 2), hs.integers(0, 60), hs.integers(0, 12))
+events = hs.lists(hs.tuples(hs.integers(0, 2), hs.integers(0, 60), hs.integers(0, 12)), max_size=40)
+
+
+def timed(rows) -> Timed:
+    """From (track, start, duration)."""
+    track, start, duration = (int64s(row[i] for row in rows) for i in range(3))
+    return Timed(track, start, start + duration)
 
 
 @settings(max_examples=300, deadline=None)
-@given(hs.lists(times, max_size=40), hs.lists(hs.tuples(hs.integers(0, 2), hs.integers(0, 70)), max_size=12),
-       hs.lists(times, max_size=20), hs.booleans())  # fmt: skip
-def test_measures_are_those_of_brute_force(kernel_rows, edges, call_rows, gapped):
+@given(
+    kernel_rows=events,
+    call_rows=events,
+    edges=hs.lists(hs.tuples(hs.integers(0, 2), hs.integers(0, 70)), max_size=12),
+    gapped=hs.booleans(),
+)
+def test_measures_are_those_of_brute_force(kernel_rows, call_rows, edges, gapped):
     spans = []
-    for unit in range(3):
-        of_unit = sorted({t for u, t in edges if u == unit})
-        pairs = list(zip(of_unit, of_unit[1:], strict=False))
-        spans += [(unit, a, b) for a, b in (pairs[::2] if gapped else pairs)]
+    for number in range(3):
+        of_unit = sorted({t for u, t in edges if u == number})
+        pairs = list(itertools.pairwise(of_unit))
+        spans += [(number, a, b) for a, b in (pairs[::2] if gapped else pairs)]
     unit, t0, t1 = (int64s(s[i] for s in spans) for i in range(3))
     n = len(spans)
     steps = st.Steps(unit, t0, t1, *(np.zeros(n, np.int64),) * 3, np.zeros(n, np.int8),
                      *(np.zeros(n, np.int64),) * 2)  # fmt: skip
-    kernels = Timed(*(int64s(v) for v in zip(*[(u, s, s + d) for u, s, d in kernel_rows])))  if kernel_rows else step_measure.NO_EVENTS  # fmt: skip  # noqa: B905, E501
-    calls = Timed(*(int64s(v) for v in zip(*[(u, s, s + d) for u, s, d in call_rows])))  if call_rows else step_measure.NO_EVENTS  # fmt: skip  # noqa: B905, E501
+    kernels, calls = timed(kernel_rows), timed(call_rows)
     process = int64s([0, 0, 1])
     got = measure(
         steps, kernels, union(kernels.track, kernels.start, kernels.end), copies=kernels,
@@ -885,7 +896,7 @@ def test_no_real_capture_has_invented_steps(capture):
         assert all(c.rule == st.NONE and c.warnings for c in found.choices)
 
 
-# --- how long it takes -----------------------------------------------------------------------------
+# --- how long it takes ---------------------------------------------------------------------------
 
 
 def test_a_million_kernels_take_a_moment():

@@ -35,6 +35,10 @@ less than `RESHAPED` is a prefill: grids grow with the number of tokens."""
 WHOLE = 0.8
 """A span that holds this much of the usual one in the same shapes is a decode step, whatever else
 is in it (tuning, compilation) and however slow it is."""
+LARGE = 3.0
+OFTEN = 0.2
+"""Where more than this share of the spans have this many times the usual kernels, these are no
+prefills."""
 REGIME = 4
 ALIKE = 0.9
 """So many unusual spans in a row that are so much alike are decode steps of another kind (another
@@ -46,6 +50,7 @@ OUTLIER_SHARE = 0.05
 WARM_SHARE = 0.10
 """A step within this share of the later ones has settled, however little those scatter."""
 KERNELS_SHARE = 0.05
+FEW_KERNELS = 2
 SHORT_RUN = 6
 """Runs of fewer decode steps are compared with the steps of all runs."""
 
@@ -206,6 +211,11 @@ def prefills(spans: Features, *, first: bool) -> Bools:
         )
         group = np.cumsum(np.append(True, ~follows)) - 1
         found[rows[np.bincount(group)[group] >= REGIME]] = False
+    # A prefill goes through the same layers: spans of several times the kernels that come again and
+    # again are the large model's of speculative decoding, the usual ones the small model's.
+    large = spans.kernels > LARGE * kernels
+    if large[1:].sum() > OFTEN * n:
+        found[large] = False
     if first:
         found[0] = True
     return found
@@ -231,7 +241,8 @@ def phases(run: Int64s, prefill: Bools, kernels: Int64s, wall: Int64s, warmup: i
 
     Warm-up: the leading decode steps of a run until the first one that has settled, which is when
     its kernel count is that of the later half of the run's steps and its time is not above theirs
-    (within 5 robust sigmas, or `KERNELS_SHARE` and `WARM_SHARE`). Outliers: see `_outliers`.
+    (within 5 robust sigmas, or `WARM_SHARE`; of kernels `KERNELS_SHARE` or `FEW_KERNELS`).
+    Outliers: see `_outliers`.
 
     Args:
         run: shape (n,), ascending.
@@ -261,11 +272,11 @@ def phases(run: Int64s, prefill: Bools, kernels: Int64s, wall: Int64s, warmup: i
         pool = np.where(length < SHORT_RUN, np.int64(0), group)
         pooled = np.append(group[later], np.zeros(np.count_nonzero(later), np.int64))
         unsettled = np.zeros(len(rows), np.bool_)
-        for values, share, both in ((kernels, KERNELS_SHARE, True), (wall, WARM_SHARE, False)):
+        for values, share, least in ((kernels, KERNELS_SHARE, FEW_KERNELS), (wall, WARM_SHARE, 0)):
             value = values[rows].astype(np.float64)
             middle, sigma = _spread(pooled, np.append(value[later], value[later]), pool)
-            off = np.abs(value - middle) if both else value - middle
-            unsettled |= off > np.maximum(OUTLIER_Z * sigma, share * middle)
+            off = value - middle if values is wall else np.abs(value - middle)
+            unsettled |= off > np.maximum(np.maximum(OUTLIER_Z * sigma, share * middle), least)
         settled = np.where(unsettled, len(rows), position)
         warm = position < np.repeat(np.minimum.reduceat(settled, heads), size)
     phase[rows[warm]] = WARMUP

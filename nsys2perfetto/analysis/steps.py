@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from nsys2perfetto.analysis import step_phases
 from nsys2perfetto.analysis.intervals import distinct
-from nsys2perfetto.analysis.step_phases import PHASES, STEADY, Work
+from nsys2perfetto.analysis.step_phases import PHASES, STEADY, WARMUP, Work
 from nsys2perfetto.analysis.step_rules import WHOLE_GRAPHS, Cuts, rule_of
 from nsys2perfetto.analysis.step_tables import (
     AUTO,
@@ -197,6 +197,9 @@ def _steps(unit: Unit, cuts: Cuts, number: int, warmup: int | None) -> Steps:
     start = unit.kernels.start
     kernels = np.searchsorted(start, cuts.t1) - np.searchsorted(start, cuts.t0)
     phase = step_phases.phases(run, prefill, kernels, cuts.t1 - cuts.t0, warmup)
+    if cuts.opened is not None and warmup is None:
+        # The step after a prefill is its replay only, without what usually happens before one.
+        phase[1:][prefill[:-1]] = WARMUP
     cuts.warnings += _doubts(unit, cuts, kernels[phase >= STEADY])
     n = len(cuts)
     return Steps(

@@ -6,11 +6,13 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from nsys2perfetto import outputs
 from nsys2perfetto.cli import failures, summary, terminal
+from nsys2perfetto.cli.annotations import annotation_options, build, check
 from nsys2perfetto.cli.options import many, one, parse_families, parse_pids, parse_range, parse_time
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.cli.summary import Request
@@ -78,9 +80,11 @@ from nsys2perfetto.nsys import source
     metavar="FAMILY",
     help="All kinds of events but these, for example --skip osrt.",
 )
+@annotation_options
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     *,
     captures: tuple[Path, ...],
     output: str | None,
@@ -93,6 +97,7 @@ def command(
     pids: tuple[int, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
+    **annotations: Any,
 ) -> None:
     """Convert Nsight Systems captures (SQLite exports) to native Perfetto traces.
 
@@ -102,12 +107,21 @@ def command(
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other: choose one")
     start, end = _time_range(start, end, span)
+    check(annotations)
     request = Request(start, end, pids, only, skip)
     failed = False
     jobs = outputs.plan(captures, output)
     for number, (capture, target) in enumerate(jobs):
         try:
-            text = _convert(capture, target, request, force=force, quiet=quiet, verbose=verbose)
+            text = _convert(
+                capture,
+                target,
+                request,
+                annotations,
+                force=force,
+                quiet=quiet,
+                verbose=verbose,
+            )
         except Exception as error:
             if len(jobs) == 1:
                 raise
@@ -133,7 +147,14 @@ def _time_range(
 
 
 def _convert(
-    capture: Path, target: Path, request: Request, *, force: bool, quiet: bool, verbose: bool
+    capture: Path,
+    target: Path,
+    request: Request,
+    annotations: dict[str, Any],
+    *,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> list[str]:
     """Converts one capture; returns the lines of its summary."""
     source.check(capture)  # before what is wrong with the output, and before the heavy imports
@@ -151,6 +172,7 @@ def _convert(
             pids=request.pids,
             only=request.only,
             skip=request.skip,
+            annotate=build(annotations),
             progress=progress,
         )
     return summary.lines(result, request, progress.seconds if verbose else None)

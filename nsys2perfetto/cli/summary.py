@@ -42,6 +42,7 @@ def lines(
     return [
         *heading(result.capture),
         *_selection(request),
+        *(line for text in result.decode_steps for line in fact("steps", printable(text))),
         "",
         *_families(result.families, details),
         *_more(result, details),

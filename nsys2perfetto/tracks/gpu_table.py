@@ -69,7 +69,7 @@ def of(
     """
     numbers = Numbers()
     units: list[Unit] = []
-    columns: dict[str, list[npt.NDArray[np.generic]]] = {}
+    columns: dict[str, list[I64]] = {}
     places: dict[str, slice] = {}
     first = 0
     for family in families:
@@ -80,31 +80,32 @@ def of(
             "process": config["globalPid"].to_numpy(),
             "gpu": config["gpu"].to_numpy(),
             "name": texts.iids(names.texts(family.config["name_iid"])).to_numpy(),
-            "graph_node": (_column(config, "graphNodeId", 0) > 0),
+            "graph_node": (_column(config, "graphNodeId", 0) > 0).astype(np.int64),
             "graph": np.maximum(_column(config, "graphExecId", 0), _column(config, "graphId", 0)),
             "copy_kind": _column(config, "copyKind", -1),
         }
         for name, values in spread.items():
             columns.setdefault(name, []).append(values[code])
-        size = events.values.get("bytes")
-        columns.setdefault("size", []).append(
-            np.zeros(len(events), np.int64) if size is None else np.maximum(size, 0)
-        )
+        size: I64 = events.values.get("bytes", np.zeros(len(events), np.int64))  # type: ignore[assignment]
+        columns.setdefault("size", []).append(np.maximum(size, 0))
         units = [Unit(*row) for row in numbers.known]
         places[family.name] = slice(first, first + len(events))
         first += len(events)
 
-    def joined(name: str, dtype: type) -> npt.NDArray[np.generic]:
-        return np.concatenate([np.empty(0, dtype), *columns.get(name, [])])
+    def joined(name: str) -> I64:
+        return np.concatenate([np.empty(0, np.int64), *columns.get(name, [])])
 
     return GpuTable(
-        operations,
-        units,
-        *(joined(name, np.int64) for name in ("unit", "process", "gpu", "name")),  # type: ignore[arg-type]
-        graph_node=joined("graph_node", np.bool_),  # type: ignore[arg-type]
-        graph=joined("graph", np.int64),  # type: ignore[arg-type]
-        size=joined("size", np.int64),  # type: ignore[arg-type]
-        copy_kind=joined("copy_kind", np.int64),  # type: ignore[arg-type]
+        operations=operations,
+        units=units,
+        unit=joined("unit"),
+        process=joined("process"),
+        gpu=joined("gpu"),
+        name=joined("name"),
+        graph_node=joined("graph_node") > 0,
+        graph=joined("graph"),
+        size=joined("size"),
+        copy_kind=joined("copy_kind"),
         families=places,
     )
 

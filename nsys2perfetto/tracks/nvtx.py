@@ -60,7 +60,7 @@ class Nvtx:
 
     @property
     def thread(self) -> I64:
-        """globalTid of each event."""
+        """The globalTid of each event."""
         return np.asarray(self.slots["thread"].to_numpy()[self.events.code], np.int64)
 
     @property

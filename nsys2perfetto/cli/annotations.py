@@ -1,0 +1,121 @@
+"""Options for what the tool adds to a trace: decode steps, gaps, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nsys2perfetto.cli.options import one, parse_time
+from nsys2perfetto.errors import UsageError
+
+if TYPE_CHECKING:
+    from nsys2perfetto.annotation import AnnotationOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--step-kernel",
+        "step_kernels",
+        multiple=True,
+        metavar="PATTERN",
+        help="A decode step ends with this kernel: glob or /regex/ on its short, demangled or "
+        "mangled name; may be repeated. Default: argmax* and the known samplers.",
+    ),
+    click.option(
+        "--step-nvtx",
+        "step_nvtx",
+        multiple=True,
+        metavar="PATTERN",
+        help="NVTX ranges whose names match are the decode steps.",
+    ),
+    click.option(
+        "--step-graph", is_flag=True, help="Each replay of the most used CUDA graph is a step."
+    ),
+    click.option("--no-steps", is_flag=True, help="No decode steps."),
+    click.option(
+        "--warmup",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="The first N decode steps of each run are warm-up. Default: found from the data.",
+    ),
+    click.option(
+        "--min-gap",
+        callback=one(parse_time),
+        metavar="TIME",
+        help="Show idle gaps of the GPU from this length on. Default: 1us.",
+    ),
+    click.option("--no-gaps", is_flag=True, help="No slices for idle gaps."),
+    click.option(
+        "--util-window",
+        callback=one(parse_time),
+        metavar="TIME",
+        help="Width of the windows of Utilization and its like. Default: chosen by the step time.",
+    ),
+    click.option("--no-counters", is_flag=True, help="No computed counters."),
+)
+
+NAMES = (
+    "step_kernels", "step_nvtx", "step_graph", "no_steps", "warmup", "min_gap", "no_gaps",
+    "util_window", "no_counters",
+)  # fmt: skip
+"""The parameters that these options fill."""
+
+
+def annotation_options(command: F) -> F:
+    """Adds the options to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check(given: dict[str, Any]) -> None:
+    """Raises a UsageError where options contradict each other or are out of range."""
+    rules = {
+        "--step-kernel": bool(given["step_kernels"]),
+        "--step-nvtx": bool(given["step_nvtx"]),
+        "--step-graph": given["step_graph"],
+        "--no-steps": given["no_steps"],
+    }
+    used = [name for name, is_used in rules.items() if is_used]
+    if len(used) > 1:
+        raise UsageError(f"{' and '.join(used)} contradict each other: choose one")
+    if given["util_window"] is not None and given["util_window"] <= 0:
+        raise UsageError("--util-window must be longer than 0")
+    if given["min_gap"] is not None and given["min_gap"] < 0:
+        raise UsageError("--min-gap cannot be negative")
+
+
+def build(given: dict[str, Any]) -> AnnotationOptions:
+    """The options as `convert` takes them.
+
+    Raises:
+        UsageError: A pattern is not a regular expression though it says so.
+    """
+    from nsys2perfetto.analysis import markers, steps  # noqa: PLC0415 - imports numpy and polars
+    from nsys2perfetto.annotation import AnnotationOptions  # noqa: PLC0415
+
+    rule = steps.AUTO
+    patterns: tuple[str, ...] = ()
+    if given["step_kernels"]:
+        rule, patterns = steps.KERNEL, given["step_kernels"]
+    elif given["step_nvtx"]:
+        rule, patterns = steps.NVTX, given["step_nvtx"]
+    elif given["step_graph"]:
+        rule = steps.GRAPH
+    elif given["no_steps"]:
+        rule = steps.NONE
+    for pattern in patterns:
+        try:
+            markers.compile_pattern(pattern)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    return AnnotationOptions(
+        steps=steps.Request(rule, tuple(patterns), given["warmup"]),
+        min_gap=1_000 if given["min_gap"] is None else given["min_gap"],
+        gaps=not given["no_gaps"],
+        counters=not given["no_counters"],
+        window=given["util_window"],
+    )
