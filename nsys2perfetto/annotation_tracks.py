@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsys2perfetto.analysis import utilization
-from nsys2perfetto.analysis.intervals import Coverage, Spread, union
+from nsys2perfetto.analysis.intervals import Spread, union
 from nsys2perfetto.analysis.steps import PHASES
 from nsys2perfetto.annotation import Annotations
 from nsys2perfetto.tracks import counter_tracks, family_slices, gap_slices, step_slices
@@ -140,34 +140,35 @@ def _counters(found: Annotations) -> list[CounterBlock]:
     steps = found.steps.steps
     steady = steps.wall_ns[steps.phase == PHASES.index("steady")]
     busy = union(table.gpu, o.start, o.end)
-    coverage = Coverage(busy.track, busy.start, busy.end)
     kernels = table.rows("kernel")
-    running = Coverage(table.gpu[kernels], o.start[kernels], o.end[kernels])
     call = found.calls.submitting_call
-    known = np.flatnonzero(call >= 0)
-    launched = found.calls.events.start[call[known]]
-    queue = utilization.queued(table.gpu[known], launched, o.start[known])
     blocks = []
-    for gpu in np.unique(table.gpu).tolist():
-        mine = np.flatnonzero(busy.track == gpu)
-        if not len(mine):
-            continue
-        first, last = int(busy.start[mine[0]]), int(busy.end[mine].max())
+    for gpu in np.unique(busy.track).tolist():
+        mine = _rows(busy.track == gpu)
+        begin, finish = busy.start[mine], busy.end[mine]
+        first, last = int(begin[0]), int(finish.max())
         width = found.options.window or utilization.default_window(steady, last - first)
         edges = utilization.windows(first, last, width)
-        specs, values = [], []
+        length = np.diff(edges)
+        specs: list[CounterSpec] = []
+        values: list[npt.NDArray[np.generic]] = []
 
         def add(name: str, unit: str, text: str, value: npt.NDArray[np.generic]) -> None:
             specs.append(CounterSpec(name, unit, _GROUP, f"{text}, over windows of {width:,} ns"))  # noqa: B023
             values.append(value)  # noqa: B023
 
         add("Utilization", "%", "Percent of the time in which the GPU did any work",
-            utilization.busy_pct(coverage, gpu, edges).value)  # fmt: skip
+            100.0 * utilization.covered_ns(begin, finish, edges) / length)  # fmt: skip
+        mine = _rows(table.gpu[kernels] == gpu)
         add("Kernels in flight", "", "How many kernels ran at once, on average",
-            utilization.mean_in_flight(running, gpu, edges).value)  # fmt: skip
+            utilization.covered_ns(o.start[kernels][mine], o.end[kernels][mine], edges)
+            / length)  # fmt: skip
+        mine = _rows((table.gpu == gpu) & (call >= 0))
+        started = o.start[mine]
+        launched = np.minimum(found.calls.events.start[call[mine]], started)
         add("Launch queue depth", "",
             "Operations whose call had begun but which had not started, on average",
-            utilization.mean_in_flight(queue, gpu, edges).value)  # fmt: skip
+            utilization.covered_ns(launched, started, edges) / length)  # fmt: skip
         for kind, direction in _DIRECTIONS.items():
             rows = np.flatnonzero((table.copy_kind == kind) & (table.gpu == gpu))
             if len(rows):
@@ -176,3 +177,8 @@ def _counters(found: Annotations) -> list[CounterBlock]:
                     utilization.throughput(spread, gpu, edges).value)  # fmt: skip
         blocks.append(CounterBlock(gpu, specs, edges[1:], values, int(edges[0])))
     return blocks
+
+
+def _rows(mask: npt.NDArray[np.bool_]) -> slice | I64:
+    """The rows of a mask; a slice, which copies nothing, where it is true throughout."""
+    return slice(None) if mask.all() else np.flatnonzero(mask)

@@ -30,6 +30,7 @@ from nsys2perfetto.tracks import (
     gpu_counters,
     header,
     instants,
+    memory_counters,
     sequences,
     thread_slices,
     wake_ups,
@@ -37,6 +38,7 @@ from nsys2perfetto.tracks import (
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
 from nsys2perfetto.tracks.gpu_sequence import GpuSequence
+from nsys2perfetto.tracks.memory_counters import MemoryCounters
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import SliceFamily
@@ -134,7 +136,12 @@ def _run(
 
     progress("joining", 3, 4)
     gpu = GpuSequence(
-        reading.work, reading.strings, reading.gpus, tracks, gpus.stream_names(capture)
+        reading.work,
+        reading.strings,
+        reading.gpus,
+        tracks,
+        gpus.stream_names(capture),
+        sampled={samples.gpu for samples in reading.metrics.sets},
     )
     operations = Operations.of(gpu.families)
     calls = cuda_api.join(reading.calls, operations, reading.strings)
@@ -156,6 +163,9 @@ def _run(
     found = Annotations(reading, gpu, operations, calls, ranges, pools, annotate)
     added = annotation_tracks.make(found, tracks, pools)
     derived |= added.slices
+    memory = memory_counters.prepare(
+        reading.memory, reading.memory_pools, reading.gpus, tracks, selection.start
+    )
 
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
     if choices := found.choices():
@@ -168,6 +178,7 @@ def _run(
         gpu,
         [*slices, *derived.values()],
         added,
+        memory,
         ranges,
         reading,
         pools,
@@ -176,7 +187,7 @@ def _run(
         progress,
     )
     return Conversion(
-        capture=_info(reading, tracks, calls),
+        capture=_info(reading, tracks, calls, [*memory.notes, *reading.metrics.notes]),
         output=out.path,
         output_size=0,
         families=reading.counts,
@@ -215,6 +226,7 @@ def _write(
     gpu: GpuSequence,
     slices: list[SliceFamily],
     added: AnnotationTracks,
+    memory: MemoryCounters,
     ranges: nvtx_tracks.Nvtx,
     reading: Reading,
     pools: Pools,
@@ -248,8 +260,11 @@ def _write(
     out.write(messages)
     for chunk in counter_tracks.packets(added.counters, shift):
         out.write(chunk)
-    for chunk in gpu_counters.packets(added.gpu_counters, shift):
+    for chunk in memory.packets(shift, reading.span[0]):
         out.write(chunk)
+    metrics = gpu_counters.of_metrics(reading.metrics, added.gpu_counters)
+    for data in gpu_counters.packets([*added.gpu_counters, *metrics], shift):
+        out.write(data)
 
 
 class _Ahead:
@@ -265,7 +280,7 @@ class _Ahead:
         yield from self._rest
 
 
-def _info(reading: Reading, tracks: Tracks, calls: Calls) -> CaptureInfo:
+def _info(reading: Reading, tracks: Tracks, calls: Calls, more: list[str]) -> CaptureInfo:
     first, last = reading.span
     per_gpu = notes.kernels_by_gpu(reading.work["kernel"])
     known = [g for g in reading.gpus.by_id.values() if g.is_cuda]
@@ -282,5 +297,5 @@ def _info(reading: Reading, tracks: Tracks, calls: Calls) -> CaptureInfo:
         processes=tracks.listed(),
         first_event_ns=first,
         duration_ns=last - first,
-        notes=notes.collect(capture, metadata, reading.work, list(reading), calls),
+        notes=[*notes.collect(capture, metadata, reading.work, list(reading), calls), *more],
     )

@@ -18,6 +18,9 @@ FAMILIES = {
     "osrt": "calls of the operating system's runtime libraries",
     "cuda_graph": "creation of CUDA graphs and their nodes",
     "overhead": "overhead of the CUDA profiling and of nsys",
+    "memory": "allocations and frees of CUDA memory",
+    "memory_pool": "changes of CUDA memory pools",
+    "gpu_metrics": "GPU metric samples",
     "message": "messages of nsys",
 }
 """Family to what it holds, in the order in which the summary lists them."""

@@ -15,7 +15,7 @@ from nsys2perfetto.nsys.ids import pid_of
 from nsys2perfetto.nsys.metadata import Message
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.result import CaptureInfo, FamilyCount, GpuInfo
-from nsys2perfetto.tables import TABLES, not_shown
+from nsys2perfetto.tables import TABLES, not_shown, tables_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _inspect(capture: Capture) -> Inspection:
     threads: list[pl.DataFrame] = []
     owners: set[int] = set()
     for family in FAMILIES:
-        for table in TABLES[family]:
+        for table in tables_of(family, capture):
             if not (count := capture.count(table)):
                 continue
             families.append(FamilyCount(family, table, count, 0))
@@ -112,11 +112,15 @@ def _inspect(capture: Capture) -> Inspection:
 
 def _span(capture: Capture, table: str) -> tuple[int, int] | None:
     """First start and last end of a table, ns."""
-    if not capture.has(table, "start"):
+    if capture.has(table, "start"):
+        first, last = "start", '"end"' if capture.has(table, "end") else "start"
+    elif capture.has(table, "timestamp"):
+        raw = ", rawTimestamp" if capture.has(table, "rawTimestamp") else ", NULL"
+        first = last = f"coalesce(timestamp{raw})"
+    else:
         return None
-    last = '"end"' if capture.has(table, "end") else "start"
     row = capture.sql(
-        f'SELECT min(start) AS a, max(start) AS b, max({last}) AS c FROM "{table}"'
+        f'SELECT min({first}) AS a, max({first}) AS b, max({last}) AS c FROM "{table}"'
     ).row(0)
     times = [t for t in row if isinstance(t, int)]
     return (times[0], max(times)) if times else None

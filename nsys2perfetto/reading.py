@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
 
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.nsys import cuda_calls, gpu_work, gpus, metadata, nvtx, processes
+from nsys2perfetto.nsys import (
+    cuda_calls,
+    gpu_memory,
+    gpu_metrics,
+    gpu_work,
+    gpus,
+    metadata,
+    nvtx,
+    processes,
+)
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Events, Selection
+from nsys2perfetto.nsys.gpu_metrics import Metrics
 from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.result import FamilyCount
@@ -15,6 +26,7 @@ from nsys2perfetto.tracks import call_tables
 from nsys2perfetto.tracks.call_tables import CallTable
 from nsys2perfetto.tracks.processes import Tracks
 
+SomeEvents = TypeVar("SomeEvents", bound=Events)
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
@@ -29,6 +41,8 @@ class Reading:
         ranges: NVTX ranges and marks.
         waits: Waits of CUDA calls.
         tables: The other tables of calls on threads.
+        memory, memory_pools: Allocations and frees, changes of pools.
+        metrics: GPU metric samples.
         counts: What was read, by family; `written` is what will be.
     """
 
@@ -68,6 +82,9 @@ class Reading:
         progress("reading other events", 2, 4)
         self.ranges = self._read("nvtx", nvtx.TABLE, nvtx.read)
         self.tables = [(t, self._read_call_table(t)) for t in call_tables.TABLES]
+        self.memory = self._read("memory", gpu_memory.USAGE, gpu_memory.usage)
+        self.memory_pools = self._read("memory_pool", gpu_memory.POOLS, gpu_memory.pools)
+        self.metrics = self._read_metrics()
         self.messages = self.metadata.messages if "message" in families else []
         if total := len(self.metadata.messages):
             shown = len(self.messages)
@@ -75,6 +92,7 @@ class Reading:
 
     def __iter__(self) -> Iterator[Events]:
         yield from (*self.work.values(), self.calls, self.ranges, self.waits)
+        yield from (self.memory, self.memory_pools)
         yield from (events for _, events in self.tables)
 
     @property
@@ -86,6 +104,7 @@ class Reading:
     def span(self) -> tuple[int, int]:
         """Start of the first event and end of the last, ns; (0, 0) where there is none."""
         times = [(int(e.start.min()), int(e.end.max())) for e in self if len(e)]
+        times += [self.metrics.span] if self.metrics.span else []
         return (min(s for s, _ in times), max(e for _, e in times)) if times else (0, 0)
 
     def orphaned(self, waits: int) -> None:
@@ -117,16 +136,33 @@ class Reading:
             lambda capture, selection: call_tables.read(table, capture, selection),
         )
 
+    def _read_metrics(self) -> Metrics:
+        metrics = gpu_metrics.read(self.capture, self._selected("gpu_metrics"))
+        if metrics.rows_read or metrics.filtered:
+            self._count(
+                FamilyCount(
+                    "gpu_metrics",
+                    metrics.table,
+                    read=metrics.rows_read,
+                    written=metrics.rows_shown,
+                    filtered=metrics.filtered,
+                    left_out=metrics.dropped,
+                )
+            )
+        return metrics
+
+    def _selected(self, family: str) -> Selection:
+        return self._selection if family in self._chosen else Selection(nothing=True)
+
     def _read(
         self,
         family: str,
         table: str,
-        reader: Callable[[Capture, Selection], Events],
+        reader: Callable[[Capture, Selection], SomeEvents],
         joined: bool = False,
-    ) -> Events:
+    ) -> SomeEvents:
         """Reads a table if its family was chosen, and counts it."""
-        chosen = family in self._chosen
-        events = reader(self.capture, self._selection if chosen else Selection(nothing=True))
+        events = reader(self.capture, self._selected(family))
         if events.rows_read or events.filtered:
             self._count(
                 FamilyCount(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nsys2perfetto.nsys import cuda_calls, gpu_work, nvtx
+from nsys2perfetto.nsys import cuda_calls, gpu_memory, gpu_metrics, gpu_work, nvtx
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.tracks import call_tables
 
@@ -14,6 +14,9 @@ TABLES: dict[str, list[str]] = {
     "cuda_api": [cuda_calls.CALLS],
     "cuda_wait": [cuda_calls.WAITS],
     "nvtx": [nvtx.TABLE],
+    "memory": [gpu_memory.USAGE],
+    "memory_pool": [gpu_memory.POOLS],
+    "gpu_metrics": [gpu_metrics.TABLE],
     "message": ["DIAGNOSTIC_EVENT"],
 }
 for _table in call_tables.TABLES:
@@ -26,6 +29,11 @@ _TIMES = {"start", "timestamp", "rawTimestamp", "startedAt", "openedAt"}
 """Columns by which a table of events is known."""
 
 
+def tables_of(family: str, capture: Capture) -> list[str]:
+    """The tables of a family in a capture: GPU metrics come from one of two."""
+    return [gpu_metrics.table_of(capture)] if family == "gpu_metrics" else TABLES[family]
+
+
 def not_shown(capture: Capture) -> dict[str, int]:
     """Tables of events that no family shows, and how many rows each has."""
     shown = {table for tables in TABLES.values() for table in tables} | _NO_EVENTS
@@ -35,5 +43,12 @@ def not_shown(capture: Capture) -> dict[str, int]:
         if table not in shown
         and not table.startswith(("ENUM_", "TARGET_INFO_", "META_DATA_"))
         and _TIMES & set(columns)
-        and (count := capture.count(table))
+        and (count := _unshown_rows(capture, table))
     }
+
+
+def _unshown_rows(capture: Capture, table: str) -> int:
+    """Generic events are GPU metrics, as a rule: then they are shown, or repeat what is."""
+    if table == gpu_metrics.GENERIC:
+        return gpu_metrics.foreign_events(capture)
+    return capture.count(table)

@@ -29,6 +29,11 @@ RUNTIME = "CUPTI_ACTIVITY_KIND_RUNTIME"
 WAITS = "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION"
 RECORDS = "CUPTI_ACTIVITY_KIND_CUDA_EVENT"
 NVTX = "NVTX_EVENTS"
+MEMORY = {
+    "memory": "CUDA_GPU_MEMORY_USAGE_EVENTS",
+    "memory_pool": "CUDA_GPU_MEMORY_POOL_EVENTS",
+}
+METRICS, METRIC_NAMES = "GPU_METRICS", "TARGET_INFO_GPU_METRICS"
 
 CALL_TABLES = {  # table: (family, category, column of the name)
     "CUBLAS_EVENTS": ("cublas", "cublas", "nameId"),
@@ -255,6 +260,24 @@ class Oracle:
         key = (row["globalTid"] & PROCESS, 33, row["domainId"] or 0, number)
         return self._nvtx_names.get(key, str(number)) if number else None
 
+    @cached_property
+    def counter_events(self) -> list[Row]:
+        """What becomes samples of counters: family, start, end, globalPid (of metrics: None)."""
+        found = [
+            r | {"family": family, "end": r["start"]}
+            for family, table in MEMORY.items()
+            for r in self.select(table, "start", "globalPid")
+        ]
+        kind = ("typeId", "metricId")
+        names = self.select(METRIC_NAMES, *kind, where="metricName = 'EndTimestamp'")
+        helpers = {tuple(r.values()) for r in names}
+        found += [
+            {"family": "gpu_metrics", "start": at, "end": at, "globalPid": None}
+            for at, *key in (r.values() for r in self.select(METRICS, "timestamp", *kind))
+            if tuple(key) not in helpers
+        ]
+        return found
+
     # Joins
 
     @cached_property
@@ -315,6 +338,7 @@ class Oracle:
         """ns that must be added so that no event is negative."""
         waits = self.select(WAITS, "start")
         rows = [*self.gpu_work, *self.calls, *self.library_calls, *self.nvtx, *waits]
+        rows += self.counter_events
         return max(0, -min((r["start"] for r in rows), default=0))
 
     # Names

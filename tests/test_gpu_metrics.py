@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from nsys2perfetto import convert, inspect
 from nsys2perfetto.nsys import gpu_metrics
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
@@ -17,8 +18,10 @@ from nsys2perfetto.tracks import gpu_counters
 from samples.builder import Capture as Builder
 from samples.builder.scenarios import SCENARIOS
 from tests.conftest import CAPTURES
-from tests.counters import by_counter, native
+from tests.counters import NATIVE, by_counter, native
+from tests.engine import query
 from tests.oracle import Oracle
+from tests.runs import converted, load
 
 REAL = CAPTURES / "gpu_metrics_2023.4.4.sqlite"
 real = pytest.mark.skipif(not REAL.exists(), reason=f"no {REAL.name}")
@@ -264,3 +267,56 @@ def test_a_time_range_takes_its_samples(early, open_trace, tmp_path):
     metrics, found, _ = metrics_trace(path, open_trace, selection=Selection(550, 1_200))
     assert (metrics.rows_shown, metrics.filtered) == (7, 12)
     assert found[2, "SM Active"] == as_intervals(values[5:12])
+
+
+def test_no_metric_takes_the_name_of_another_counter(tmp_path):
+    builder = Builder("3.16.1")
+    for gpu in (0, 1):
+        builder.gpu_metrics(gpu, ["SM Active"], [(100, [1]), (200, [2])])
+    with Capture(builder.save(tmp_path, "names")) as capture:
+        metrics = gpu_metrics.read(capture, Selection())
+    others = [gpu_counters.CounterBlock(1, [gpu_counters.CounterSpec("SM Active")], [], [], 0)]
+    blocks = gpu_counters.of_metrics(metrics, others)
+    assert [(b.gpu, b.specs[0].name) for b in blocks] == [(0, "SM Active"), (1, "SM Active (2)")]
+
+
+# --- in a whole conversion -----------------------------------------------------------------------
+
+
+def test_a_conversion_has_the_samples(open_trace, tmp_path):
+    run = load("gpu_metrics", open_trace)
+    assert run.shift == 38_000
+    [family] = run.result.families
+    assert (family.family, family.read, family.written) == ("gpu_metrics", 12, 12)
+    assert not any("not shown" in note for note in run.result.capture.notes)
+    with open_trace(run.result.output) as tp:
+        query.assert_clean(tp)
+        found = by_counter(query.rows(tp, NATIVE), "gpu", "name")
+        named = query.rows(tp, "select gpu, name from gpu order by gpu")
+    for gpu, samples in run.facts["samples"].items():
+        for name in samples[0][1]:
+            values = [(at, row[name]) for at, row in samples]
+            assert found[gpu, describe(name).name] == as_intervals(values, run.shift)
+    assert [g["gpu"] for g in named] == [0, 1] and all(g["name"] for g in named)
+    without = converted(run.path, open_trace, skip=["gpu_metrics"])
+    [family] = without.result.families
+    assert (family.read, family.written, family.filtered) == (0, 0, 12)
+    assert without.shift == 0
+
+
+def test_an_early_export_is_converted(open_trace, tmp_path):
+    builder = Builder("3.1.7")
+    json_events(builder, [(n * 100, None, f'{{"SM Active": "{n}"}}') for n in range(1, 9)])
+    path = builder.save(tmp_path, "early")
+    result = convert(path)
+    assert [(f.family, f.table, f.written) for f in result.families] == [
+        ("gpu_metrics", "GENERIC_EVENTS", 8)
+    ]
+    assert not any("not shown" in note for note in result.capture.notes)
+    inspected = inspect(path)
+    assert [(f.table, f.read) for f in inspected.families] == [("GENERIC_EVENTS", 8)]
+    assert inspected.other_tables == {}
+    assert (inspected.capture.first_event_ns, inspected.capture.duration_ns) == (100, 700)
+    with open_trace(result.output) as tp:
+        found = by_counter(query.rows(tp, NATIVE), "gpu", "name")
+    assert found == {(2, "SM Active"): as_intervals([(n * 100, n) for n in range(1, 9)])}

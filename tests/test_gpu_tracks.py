@@ -240,6 +240,21 @@ def test_a_kernel_as_large_and_as_odd_as_numbers_get(tmp_path, open_trace):
     assert run.trace.losses == []
 
 
+def test_correlation_id_zero_joins_nothing(tmp_path, open_trace):
+    capture = Capture("3.24.0")
+    capture.gpu()
+    process = capture.process(4242, "app")
+    thread = capture.thread(process, 4242, "app")
+    capture.api(thread, "cudaLaunchKernel_v7000", 1_000, 1_100, correlation=0)
+    capture.sync(thread, "stream", 2_000, 9_000, stream=7)
+    capture.kernel(process, "k", 3_000, 3_500, correlation=0)
+    capture.migration(process, "UM HtoD", 4_096, 3_000, 3_700)
+    run = built(capture, tmp_path, open_trace)
+    assert run.trace.flows == []
+    for check in checks.CHECKS:
+        check(run)
+
+
 def test_calls_that_share_a_correlation_id_give_one_arrow(tmp_path, open_trace):
     capture = Capture("3.24.0")
     capture.gpu()

@@ -21,6 +21,7 @@ from tests.counters import OF_PROCESSES, by_counter, with_tracks
 from tests.engine import query
 from tests.engine.locate import REPOSITORY
 from tests.oracle import Oracle, pid
+from tests.runs import converted, load
 
 SHIFT = 1 << 40
 
@@ -240,3 +241,37 @@ def test_the_memory_of_the_samples(sample, open_trace):
     assert expected and not found.notes
     for (number, gpu, kind), samples in expected.items():
         assert counters[number, counter_name(gpu, kind)] == samples
+
+
+# --- in a whole conversion -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["decode_eager", "decode_graph", "device_memory"])
+def test_a_conversion_has_the_memory(name, open_trace):
+    run = load(name, open_trace)
+    families = {f.family: f for f in run.result.families}
+    with open_trace(run.result.output) as tp:
+        query.assert_clean(tp)
+        found = by_counter(query.rows(tp, OF_PROCESSES), "pid", "name")
+    expected = memory_oracle(run.path)
+    samples = 0
+    for (number, gpu, kind), values in expected.items():
+        shown = found[number, counter_name(gpu, kind)]
+        if len(shown) > len(values):  # what was there before stands where the trace begins
+            assert shown.pop(0)[0] == run.result.capture.first_event_ns + run.shift
+        assert shown == [(t + run.shift, v) for t, v in values]
+        samples += len(values)
+    assert families["memory"].read == families["memory"].written == samples
+    notes = [n for n in run.result.capture.notes if "more were freed" in n]
+    assert len(notes) == (name == "device_memory")
+
+
+def test_a_range_and_skipped_memory(open_trace):
+    run = load("device_memory", open_trace)
+    ranged = converted(run.path, open_trace, start=1_250_000)
+    families = {f.family: (f.read, f.filtered) for f in ranged.result.families}
+    assert families["memory"] == (4, 3)
+    without = converted(run.path, open_trace, skip=["memory", "memory_pool"])
+    families = {f.family: (f.read, f.filtered) for f in without.result.families}
+    assert families["memory"] == (0, 7) and families["memory_pool"] == (0, 2)
+    assert not any("freed" in note for note in without.result.capture.notes)

@@ -30,6 +30,7 @@ NONE = -1
 
 _WORTH_A_VERDICT = 10
 """What gives a gap its name must be at least a tenth of it."""
+_CHUNK = 1 << 16
 _ENOUGH = 8
 _USUAL_PCT = 90
 """How many late launches tell the usual launch latency, and the percentile that is taken."""
@@ -213,12 +214,38 @@ def find(
         waits: calls that make one stream wait for another.
         overheads: when the profiler was at work.
     """
+    threads = _thread_time(calls)
+    held = _held(overheads)
+    n = len(gaps)
     call = work.call[gaps.next]
+    verdict = np.empty(n, np.int8)
+    mostly = np.empty(n, np.int8)
+    lateness, overhead = np.empty(n, np.int64), np.empty(n, np.int64)
+    split = np.empty((len(Activity), n), np.int64)
+    # Piece by piece: what is needed in between stays in the processor's cache.
+    for low in range(0, n, _CHUNK):
+        part = slice(low, low + _CHUNK)
+        verdict[part], mostly[part], lateness[part], split[:, part], overhead[part] = _judge(
+            gaps.take(part), call[part], work, calls, waits, threads, held
+        )
+    paced = _host_paced(gaps, call, lateness, calls, work.graph_node)
+    return Causes(verdict, call, lateness, split, mostly, paced, overhead)
+
+
+def _judge(
+    gaps: IdleGaps,
+    call: Int64s,
+    work: GpuWork,
+    calls: HostCalls,
+    waits: StreamWaits | None,
+    threads: Partition,
+    held: Coverage | None,
+) -> tuple[Int8s, Int8s, Int64s, Int64s, Int64s]:
+    """Verdict, mostly, lateness, split and overhead of some gaps, see `Causes`."""
     known = call >= 0
     launching = _Launching.of(call, calls)
     lateness = np.where(known, launching.start - gaps.start, 0)
     late = known & (lateness >= 0)
-    threads = _thread_time(calls)
 
     split = threads.split(launching.thread, gaps.start, gaps.end)
     split[:-1, ~known] = 0
@@ -228,22 +255,22 @@ def find(
     verdict = np.where(known, Verdict.LAUNCH_LATENCY, Verdict.UNKNOWN).astype(np.int8)
     queued = np.flatnonzero(known & ~late)
     if waits is not None and len(waits.queue) and len(queued):
-        held = _waits_between(gaps.next[queued], launching.start[queued], work, calls, waits)
-        verdict[queued[held]] = Verdict.STREAM_DEPENDENCY
+        kept = _waits_between(gaps.next[queued], launching.start[queued], work, calls, waits)
+        verdict[queued[kept]] = Verdict.STREAM_DEPENDENCY
     _judge_late(verdict, np.flatnonzero(late), gaps, launching, threads)
     verdict[known & _inside_copy_call(gaps, launching, lateness)] = Verdict.COPY
-    overhead = _overhead(gaps, launching, known, work, overheads)
+    overhead = _overhead(gaps, launching, known, work, held)
     verdict[2 * overhead > gaps.gap] = Verdict.PROFILER_OVERHEAD
     verdict[_inside_graph(gaps, work)] = Verdict.GRAPH_INTERNAL
-    return Causes(
-        verdict,
-        call,
-        lateness,
-        split,
-        mostly,
-        _host_paced(gaps, late, known, launching, work.graph_node),
-        overhead,
-    )
+    return verdict, mostly, lateness, split, overhead
+
+
+def _held(overheads: Overheads | None) -> Coverage | None:
+    """When the profiler held each thread or process up."""
+    if overheads is None or not len(overheads.thread):
+        return None
+    found = union(overheads.thread, overheads.start, overheads.end)
+    return Coverage(found.track, found.start, found.end)
 
 
 @dataclass(frozen=True)
@@ -313,15 +340,13 @@ def _overhead(
     launching: _Launching,
     known: Bools,
     work: GpuWork,
-    overheads: Overheads | None,
+    held: Coverage | None,
 ) -> Int64s:
     """How much of each gap the profiler held the launching thread, or all its process, up."""
-    if overheads is None or not len(overheads.thread):
+    if held is None:
         return np.zeros(len(gaps), np.int64)
-    held = union(overheads.thread, overheads.start, overheads.end)
-    coverage = Coverage(held.track, held.start, held.end)
-    of_thread = coverage.covered(launching.thread, gaps.start, gaps.end)
-    of_process = coverage.covered(work.process[gaps.next], gaps.start, gaps.end)
+    of_thread = held.covered(launching.thread, gaps.start, gaps.end)
+    of_process = held.covered(work.process[gaps.next], gaps.start, gaps.end)
     return np.maximum(np.where(known, of_thread, 0), of_process)
 
 
@@ -365,7 +390,7 @@ def _last_before(ascending_keys: Int64s, asked: Int64s, floor: Int64s) -> Int64s
 
 
 def _host_paced(
-    gaps: IdleGaps, late: Bools, known: Bools, launching: _Launching, graph_node: Bools
+    gaps: IdleGaps, call: Int64s, lateness: Int64s, calls: HostCalls, graph_node: Bools
 ) -> Bools:
     """Whether the next operation began as soon as its launch could reach the GPU.
 
@@ -373,13 +398,16 @@ def _host_paced(
     10 of them start within that time. Kernels, copies and graph launches each have their own time;
     what is rarely late takes that of all but the graph launches, which take longer than others.
     """
-    answer = late.copy()
-    delay = gaps.end - launching.start
+    known = call >= 0
+    answer = known & (lateness >= 0)
+    delay = gaps.gap - lateness
+    category = calls.category[np.maximum(call, 0)] if len(calls.category) else call.astype(np.int8)
     graph = graph_node[gaps.next]
+    late = answer.copy()
     others = delay[late & ~graph]
     for activity in Activity:
         for in_graph in (False, True):
-            of_kind = known & (launching.category == activity) & (graph == in_graph)
+            of_kind = known & (category == activity) & (graph == in_graph)
             measured = delay[late & of_kind]
             if len(measured) < _ENOUGH and not in_graph:
                 measured = others

@@ -92,6 +92,16 @@ class IdleGaps:
     def __len__(self) -> int:
         return len(self.track)
 
+    def take(self, rows: slice) -> IdleGaps:
+        """Some of the gaps."""
+        return IdleGaps(
+            self.track[rows],
+            self.start[rows],
+            self.end[rows],
+            self.previous[rows],
+            self.next[rows],
+        )
+
     @property
     def gap(self) -> Int64s:
         """Length, ns; never 0."""

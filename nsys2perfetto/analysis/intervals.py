@@ -264,7 +264,12 @@ class Partition:
         if len(crossed):
             first[crossed] = self._end[crossed - 1]
             self._key[crossed] = taken[outer][crossed]
-        self._length = self._end - first
+        length = self._end - first
+        self._begun = [
+            np.append(np.int64(0), np.cumsum(np.where(self._kind == k, length, 0)))
+            for k in range(kinds)
+        ]
+        """ns of each kind before each interval."""
 
     def split(self, track: Int64s, t0: Int64s, t1: Int64s) -> Int64s:
         """How each ``[t0, t1)`` divides.
@@ -285,8 +290,7 @@ class Partition:
             # One more than the last interval that has begun, and what of it is still to come.
             (i0, rest0), (i1, rest1) = (self._position(rank, t) for t in (t0, t1))
             for kind in range(self._kinds):
-                of_kind = np.where(self._kind == kind, self._length, 0)
-                begun = np.append(np.int64(0), np.cumsum(of_kind))
+                begun = self._begun[kind]
                 np.subtract(begun[i1], begun[i0], out=answer[kind])
             column = np.arange(m)
             answer[self._kind[np.maximum(i0 - 1, 0)], column] += rest0

@@ -10,7 +10,7 @@ newest engines only, so it stays unset.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,9 +116,14 @@ class CounterBlock:
         return len(self.time)
 
 
-def of_metrics(metrics: Metrics) -> list[CounterBlock]:
-    """GPU metric samples as counters; see `nsys.gpu_metrics`."""
-    taken: Counter[tuple[int, str]] = Counter()
+def of_metrics(metrics: Metrics, others: Iterable[CounterBlock] = ()) -> list[CounterBlock]:
+    """GPU metric samples as counters; see `nsys.gpu_metrics`.
+
+    Args:
+        metrics: The samples.
+        others: Counters that are written as well: none gets the name of one of theirs.
+    """
+    taken = Counter((block.gpu, spec.name) for block in others for spec in block.specs)
     return [CounterBlock.sampled(s.gpu, _specs(s, taken), s.time, s.values) for s in metrics.sets]
 
 

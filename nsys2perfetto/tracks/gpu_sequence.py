@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ class GpuSequence:
     Attributes:
         families: Those that have events, with their event ids.
         names: The interned names of the operations.
-        used: The GPUs to describe: those with work; all where none has any.
+        used: The GPUs to describe: those with work or counters; all where none has any.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class GpuSequence:
         gpus: Gpus,
         tracks: Tracks,
         stream_names: dict[tuple[int, int, int], str],
+        sampled: Collection[int] = (),
     ) -> None:
         """Prepares everything for writing.
 
@@ -45,6 +46,7 @@ class GpuSequence:
             gpus: The GPUs, and which of them each process's devices are.
             tracks: Gives each process its number.
             stream_names: See `Queues`.
+            sampled: Numbers of GPUs that have counters.
         """
         names, args = StringPool(2), ComputeArgs()
         self.names, self._args = names, args
@@ -64,6 +66,7 @@ class GpuSequence:
             family.first_event_id = first
             first += len(family.events)
         numbers = {n for f in self.families for n in f.config["gpu"].unique().to_list()}
+        numbers.update(sampled)
         known = gpus.by_id.values()
         self.used = [g for g in known if g.id in numbers or (g.is_cuda and not numbers)]
         self.used += [Gpu(n, "GPU") for n in sorted(numbers - gpus.by_id.keys())]

@@ -27,7 +27,8 @@ def counts(run: Run) -> None:
     oracle = run.oracle
     expected: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for r in (*oracle.gpu_work, *oracle.calls, *oracle.library_calls, *oracle.nvtx):
+    slices = (*oracle.gpu_work, *oracle.calls, *oracle.library_calls, *oracle.nvtx)
+    for r in (*slices, *oracle.counter_events):
         expected[r["family"]] += 1
         total[r["family"]] += r["end"] - r["start"]
     waits = oracle.select(WAITS, "globalPid", "correlationId")
