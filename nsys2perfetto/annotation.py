@@ -243,7 +243,7 @@ class Annotations:
             self.table.graph_node,
             o.stream,
             o.start,
-            self.table.process,
+            self.table.unit,  # overheads name threads, so the process is not asked for
         )
         threads = events.config["globalTid"].to_numpy()
         host = causes.HostCalls(

@@ -9,10 +9,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
 
 from tests.engine.locate import REPOSITORY, EngineMissingError, installed_shell, wasm_path
 from tests.engine.wasm import TraceProcessor as WasmTraceProcessor
+
+# The machine may be busy: a slow example is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 OpenTrace = Callable[..., AbstractContextManager[TraceProcessor]]
 """``open_trace(path_or_bytes, sql_packages=())``, for use in a ``with`` statement."""

@@ -168,7 +168,8 @@ def decode_step(
         number: 11 is the manual's own query.
         marker: For `LIKE` on the demangled name.
     """
-    query = DECODE_STEP.replace("step = 10", f"step = {number - 1}")
-    query = query.replace("step = 11", f"step = {number}").replace("argmax%", marker)
+    numbers = {"10": str(number - 1), "11": str(number)}
+    query = re.sub(r"(?<=step = )\d+", lambda m: numbers[m.group()], DECODE_STEP)
+    query = query.replace("argmax%", marker)
     [row] = _rows(capture, exact(query))
     return Step(*row)

@@ -265,11 +265,17 @@ class Partition:
             first[crossed] = self._end[crossed - 1]
             self._key[crossed] = taken[outer][crossed]
         length = self._end - first
-        self._begun = [
-            np.append(np.int64(0), np.cumsum(np.where(self._kind == k, length, 0)))
-            for k in range(kinds)
-        ]
-        """ns of each kind before each interval."""
+        self._begun = np.append(np.int64(0), np.cumsum(length))
+        """ns of all kinds before each interval."""
+        counts = np.bincount(self._kind, minlength=kinds)
+        self._usual = int(counts.argmax())
+        """The kind of most intervals: its time is what the other kinds leave."""
+        self._rare: dict[int, tuple[Int64s, Int64s]] = {}
+        """Of the others the intervals, and ns before each of these."""
+        for one in range(kinds):
+            if one != self._usual and counts[one]:
+                of_kind = np.flatnonzero(self._kind == one)
+                self._rare[one] = of_kind, np.append(np.int64(0), np.cumsum(length[of_kind]))
 
     def split(self, track: Int64s, t0: Int64s, t1: Int64s) -> Int64s:
         """How each ``[t0, t1)`` divides.
@@ -289,9 +295,12 @@ class Partition:
             rank, known = self._axis.rank(track)
             # One more than the last interval that has begun, and what of it is still to come.
             (i0, rest0), (i1, rest1) = (self._position(rank, t) for t in (t0, t1))
-            for kind in range(self._kinds):
-                begun = self._begun[kind]
-                np.subtract(begun[i1], begun[i0], out=answer[kind])
+            usual = answer[self._usual]
+            np.subtract(self._begun[i1], self._begun[i0], out=usual)
+            for kind, (of_kind, begun) in self._rare.items():
+                a, b = (np.searchsorted(of_kind, i) for i in (i0, i1))
+                np.subtract(begun[b], begun[a], out=answer[kind])
+                usual -= answer[kind]
             column = np.arange(m)
             answer[self._kind[np.maximum(i0 - 1, 0)], column] += rest0
             answer[self._kind[np.maximum(i1 - 1, 0)], column] -= rest1

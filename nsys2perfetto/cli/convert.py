@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, summary, terminal
+from nsys2perfetto.cli import failures, memory, summary, terminal
 from nsys2perfetto.cli.annotations import annotation_options, build, check
 from nsys2perfetto.cli.options import many, one, parse_families, parse_pids, parse_range, parse_time
 from nsys2perfetto.cli.progress import Progress
@@ -159,6 +159,7 @@ def _convert(
     """Converts one capture; returns the lines of its summary."""
     source.check(capture)  # before what is wrong with the output, and before the heavy imports
     outputs.check(target, force)
+    memory.keep_freed_memory()
     import nsys2perfetto  # noqa: PLC0415 - numpy, polars and perfetto come with its `convert`
 
     visible = not quiet and terminal.is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +42,7 @@ class Selection:
     def __bool__(self) -> bool:
         return self != Selection()
 
-    def where(
-        self, start: str, end: str | None, owner: str | None, point: str = ""
-    ) -> list[str]:
+    def where(self, start: str, end: str | None, owner: str | None, point: str = "") -> list[str]:
         """SQL conditions for a table with these columns.
 
         Args:
@@ -135,7 +134,7 @@ def read(
     nullable: Collection[str] = (),
     point: str = "",
 ) -> Events:
-    """Reads a table of events, in the order of the file.
+    """Reads a table of events, in order of their start.
 
     Args:
         capture: Where from; a table that it lacks has no events.
@@ -179,7 +178,7 @@ def read(
     result.config = dictionary.table()
     if not len(result.config):
         result.config = pl.DataFrame(schema={c: _EMPTY[k] for c, k in config.items()})
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    columns = _in_order([np.concatenate(column) for column in zip(*parts, strict=True)])
     if columns:
         result.start, result.end, result.code = columns[:3]
         result.values = dict(zip(values, columns[3:], strict=False))
@@ -194,6 +193,17 @@ def read(
         total = capture.count(table, " AND ".join(f"({w})" for w in where))
         result.filtered = total - result.rows_read
     return result
+
+
+def _in_order(columns: list[Any]) -> list[Any]:
+    """Sorts the events by start, then end, so that nothing depends on the order of the file.
+
+    nsys writes most tables in that order, but nothing guarantees it (NSYS_SCHEMA section 0).
+    """
+    if not columns or not bool((columns[0][1:] < columns[0][:-1]).any()):
+        return columns
+    order = np.lexsort((columns[1], columns[0]))
+    return [column[order] for column in columns]
 
 
 def _filled(column: pl.Series, null: float) -> npt.NDArray[np.generic]:

@@ -36,17 +36,15 @@ class GpuTable:
     units: list[Unit]
     unit: I64
     """Row of `units`."""
-    process: I64
-    """globalPid."""
     gpu: I64
-    name: I64
+    name: npt.NDArray[np.int32]
     """Id of the operation's name in `texts`."""
     graph_node: Bools
     graph: I64
     """Number of the CUDA graph: of a launch traced as a whole its exec id; 0 where not known."""
     size: I64
     """Bytes of a copy or memory set; 0 for others."""
-    copy_kind: I64
+    copy_kind: npt.NDArray[np.int8]
     """-1 for what is no copy."""
     families: dict[str, slice]
     """Where each family's operations are."""
@@ -68,46 +66,40 @@ def of(
         texts: Where the names go for arguments of TrackEvents.
     """
     numbers = Numbers()
-    units: list[Unit] = []
-    columns: dict[str, list[I64]] = {}
-    places: dict[str, slice] = {}
+    n = len(operations.start)
+    # Zeros take no memory until something is written to them.
+    table = GpuTable(
+        operations=operations,
+        units=[],
+        unit=np.zeros(n, np.int64),
+        gpu=np.zeros(n, np.int64),
+        name=np.zeros(n, np.int32),
+        graph_node=np.zeros(n, np.bool_),
+        graph=np.zeros(n, np.int64),
+        size=np.zeros(n, np.int64),
+        copy_kind=np.full(n, -1, np.int8),
+        families={},
+    )
     first = 0
     for family in families:
         events, code = family.events, family.events.code
         config = events.config.with_columns(pl.col("globalPid").fill_null(0))
-        spread = {
-            "unit": numbers.of(config, "globalPid", "gpu"),
-            "process": config["globalPid"].to_numpy(),
-            "gpu": config["gpu"].to_numpy(),
-            "name": texts.iids(names.texts(family.config["name_iid"])).to_numpy(),
-            "graph_node": (_column(config, "graphNodeId", 0) > 0).astype(np.int64),
-            "graph": np.maximum(_column(config, "graphExecId", 0), _column(config, "graphId", 0)),
-            "copy_kind": _column(config, "copyKind", -1),
-        }
-        for name, values in spread.items():
-            columns.setdefault(name, []).append(values[code])
-        size: I64 = events.values.get("bytes", np.zeros(len(events), np.int64))  # type: ignore[assignment]
-        columns.setdefault("size", []).append(np.maximum(size, 0))
-        units = [Unit(*row) for row in numbers.known]
-        places[family.name] = slice(first, first + len(events))
-        first += len(events)
-
-    def joined(name: str) -> I64:
-        return np.concatenate([np.empty(0, np.int64), *columns.get(name, [])])
-
-    return GpuTable(
-        operations=operations,
-        units=units,
-        unit=joined("unit"),
-        process=joined("process"),
-        gpu=joined("gpu"),
-        name=joined("name"),
-        graph_node=joined("graph_node") > 0,
-        graph=joined("graph"),
-        size=joined("size"),
-        copy_kind=joined("copy_kind"),
-        families=places,
-    )
+        rows = slice(first, first + len(events))
+        table.unit[rows] = numbers.of(config, "globalPid", "gpu")[code]
+        table.gpu[rows] = config["gpu"].to_numpy()[code]
+        table.name[rows] = texts.iids(names.texts(family.config["name_iid"])).to_numpy()[code]
+        table.graph_node[rows] = (_column(config, "graphNodeId", 0) > 0)[code]
+        graph = np.maximum(_column(config, "graphExecId", 0), _column(config, "graphId", 0))
+        if graph.any():
+            table.graph[rows] = graph[code]
+        if "copyKind" in config.columns:
+            table.copy_kind[rows] = _column(config, "copyKind", -1).clip(-1, 127)[code]
+        if "bytes" in events.values:
+            table.size[rows] = np.maximum(events.values["bytes"], 0)
+        table.families[family.name] = rows
+        first = rows.stop
+    table.units.extend(Unit(*key) for key in numbers.known)
+    return table
 
 
 def _column(config: pl.DataFrame, name: str, null: int) -> I64:

@@ -66,7 +66,8 @@ def queues(run: Run) -> None:
         context = None if r["migration"] else r["contextId"]
         stream = "migration" if r["migration"] else r["streamId"]
         at = (r["start"] + run.shift, r["end"] - r["start"], pid(r["globalPid"]), r["gpu"])
-        keys[(*at, stream)].add((r["globalPid"], context))
+        key = (*at, stream)
+        keys[key].add((r["globalPid"], context))
         rows[r["gpu"], r["globalPid"], context, stream].add(at)
     queue_of: dict[Any, int] = {}
     for s in run.trace.gpu:
@@ -76,8 +77,8 @@ def queues(run: Run) -> None:
         if len(owners) != 1:
             continue  # two contexts did the same at the same time
         [(process, context)] = owners
-        key = (s["gpu"], process, context, stream)
-        assert queue_of.setdefault(key, s["queue"]) == s["queue"], key
+        owner = (s["gpu"], process, context, stream)
+        assert queue_of.setdefault(owner, s["queue"]) == s["queue"], owner
     assert len(set(queue_of.values())) == len(queue_of), "queues are shared"
     if all(len(owners) == 1 for owners in keys.values()):
         assert queue_of.keys() == rows.keys()
@@ -107,9 +108,9 @@ def arrows(run: Run) -> None:
     expected = []
     for call, op in run.oracle.arrows:
         thread = call["globalTid"]
-        call_key = (call["name"], call["start"] + run.shift, call["end"] - call["start"])
-        op_key = (op["name"], op["start"] + run.shift, op["end"] - op["start"])
-        expected.append(((*call_key, pid(thread), tid(thread)), (*op_key, pid(op["globalPid"]))))
+        begun = (call["name"], call["start"] + run.shift, call["end"] - call["start"])
+        done = (op["name"], op["start"] + run.shift, op["end"] - op["start"])
+        expected.append(((*begun, pid(thread), tid(thread)), (*done, pid(op["globalPid"]))))
     same(found, expected, "arrows")
     assert run.result.arrows == len(expected)
     targets = Counter(f["slice_in"] for f in run.trace.flows)
@@ -137,7 +138,7 @@ def kernel_arguments(run: Run) -> None:
     )  # fmt: skip
     known_arch = bool(capabilities) or not run.oracle.gpu_work
 
-    def row(args: dict[str, Any], name: str) -> tuple[Any, ...]:
+    def row(args: dict[str, Any], name: str | None) -> tuple[Any, ...]:
         left_out = {"arch"} if not known_arch else set()
         return (name, *((k, args.get(k) or None) for k in wanted if k not in left_out))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.checks.whole import PROJECTED
 from tests.oracle import NVTX, PAYLOADS, START_END, Row, pid, tid
 from tests.runs import Run, same
@@ -16,9 +18,10 @@ def nvtx(run: Run) -> None:
     def color(r: Row) -> str | None:
         return None if r["color"] is None else f"#{r['color'] & 0xFFFFFF:06x}"
 
-    def payload(r: Row) -> float | None:
-        column, value = next(((c, r[c]) for c in PAYLOADS if r[c] is not None), ("", None))
-        return value + (1 << 64) if column == "uint64Value" and value < 0 else value
+    def payload(r: Row) -> Any:
+        column = next((c for c in PAYLOADS if r[c] is not None), PAYLOADS[0])
+        unsigned = column == "uint64Value" and (r[column] or 0) < 0
+        return r[column] + (1 << 64) if unsigned else r[column]
 
     expected = []
     for r in oracle.nvtx:
@@ -33,12 +36,11 @@ def nvtx(run: Run) -> None:
     for s in run.trace.calls("nvtx"):
         args = run.trace.args(s)
         texts = ("domain", "category", "color", "payload", "json")
-        what = tuple(args.get(f"debug.{t}") for t in texts)
-        own = s["tid"] is not None
-        threads = (
-            (s["tid"], None) if own else (args["debug.thread_id"], args.get("debug.end_thread"))
-        )
-        found.append((s["name"] or "", s["ts"], s["dur"], s["pid"], *what, *threads))
+        said = (args.get(f"debug.{t}") for t in texts)
+        threads = (s["tid"], None)
+        if s["tid"] is None:
+            threads = (args["debug.thread_id"], args.get("debug.end_thread"))
+        found.append((s["name"] or "", s["ts"], s["dur"], s["pid"], *said, *threads))
     same(found, expected, "NVTX")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from tests.checks.whole import WAKE_UP
 from tests.oracle import INVALID, RECORDS, WAITS, Row, pid, tid
@@ -17,12 +18,13 @@ def expected_wake_ups(run: Run) -> list[tuple[Row, Row]]:
     """
     oracle = run.oracle
     submitted: dict[int, int] = {id(op): call["start"] for call, op in oracle.arrows}
-    work = defaultdict(list)
+    work: dict[tuple[Any, ...], list[tuple[int, int, Row]]] = defaultdict(list)
     for op in oracle.gpu_work:
         if not op["migration"]:
             begin = submitted.get(id(op), op["start"])
-            for key in ((op["streamId"],), ()):
-                work[(op["globalPid"], op["contextId"], *key)].append((op["end"], begin, op))
+            context = (op["globalPid"], op["contextId"])
+            for queue in (context, (*context, op["streamId"])):
+                work[queue].append((op["end"], begin, op))
     for operations in work.values():
         operations.sort(key=lambda o: o[:2], reverse=True)
     records = defaultdict(list)
@@ -43,11 +45,10 @@ def expected_wake_ups(run: Run) -> list[tuple[Row, Row]]:
     found = []
     for (process, correlation), w in waits.items():
         call = oracle.call_of.get((process, correlation))
-        name = call["name"] if call else None
-        if not name or "Query" in name or "WaitEvent" in name:
+        if call is None or not (name := call["name"]) or "Query" in name or "WaitEvent" in name:
             continue
-        before, key = call["start"], (process, w["contextId"])
-        stream = w["streamId"]
+        key: tuple[Any, ...] = (process, w["contextId"])
+        before, stream = call["start"], w["streamId"]
         if "EventSynchronize" in name:
             recorded = [r for r in records[process, w["eventId"]] if r[0] <= before]
             if not recorded:
