@@ -85,7 +85,9 @@ class Reading:
         self.memory = self._read("memory", gpu_memory.USAGE, gpu_memory.usage)
         self.memory_pools = self._read("memory_pool", gpu_memory.POOLS, gpu_memory.pools)
         self.metrics = self._read_metrics()
-        self.messages = self.metadata.messages if "message" in families else []
+        self.messages = [
+            m for m in self.metadata.messages if "message" in families and selection.takes(m.time)
+        ]
         if total := len(self.metadata.messages):
             shown = len(self.messages)
             self._count(FamilyCount("message", "DIAGNOSTIC_EVENT", shown, shown, total - shown))

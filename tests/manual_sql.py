@@ -158,9 +158,7 @@ def big_gaps(capture: Path | sqlite3.Connection) -> list[tuple[int, str, str]]:
     return _rows(capture, exact(BIG_GAPS))
 
 
-def decode_step(
-    capture: Path | sqlite3.Connection, number: int, marker: str = "argmax%"
-) -> Step:
+def decode_step(capture: Path | sqlite3.Connection, number: int, marker: str = "argmax%") -> Step:
     """The step that ends with this marker, counted from 1; there is none for number 1.
 
     Args:

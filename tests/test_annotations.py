@@ -88,7 +88,7 @@ def check_consistent(found):
     assert found.losses == []
     for s in found.steps:
         assert s["dur"] == s["wall_ns"] == s["busy_ns"] + s["idle_ns"] > 0
-        assert 0 <= s["busy_ns"] and 0 <= s["largest_gap_ns"] <= s["idle_ns"]
+        assert s["busy_ns"] >= 0 and 0 <= s["largest_gap_ns"] <= s["idle_ns"]
         assert math.isclose(s["kernel_util_pct"], 100 * s["kernel_ns"] / s["dur"])
         assert math.isclose(s["busy_util_pct"], 100 * s["busy_ns"] / s["dur"])
         assert math.isclose(s["steps_per_second"], 1e9 / s["dur"])
@@ -193,12 +193,12 @@ def check_families(found):
 def check_rate(found):
     """Steps per second hold during each step, and not between steps."""
     for (_, track, _), steps in by_track(found).items():
-        [counter] = [
-            c for c in found.counters if c.name == "Steps per second" and c.above == track
-        ]
+        [counter] = [c for c in found.counters if c.name == "Steps per second" and c.above == track]
         expected = {s["end"]: 0.0 for s in steps} | {s["start"]: 1e9 / s["dur"] for s in steps}
         assert [time for time, _ in counter.rows] == sorted(expected)
-        assert [v for _, v in counter.rows] == pytest.approx([expected[t] for t in sorted(expected)])
+        assert [v for _, v in counter.rows] == pytest.approx(
+            [expected[t] for t in sorted(expected)]
+        )
 
 
 # The samples
@@ -486,7 +486,9 @@ def test_the_ranges_of_llama3(open_trace):
     check_contents(found, found.steps, the_only_process(found), 0)
     check_families(found)
     check_rate(found)
-    ranges = [r for r in found.oracle.projections if re.fullmatch(r"token_\d+_processing", r["name"])]
+    ranges = [
+        r for r in found.oracle.projections if re.fullmatch(r"token_\d+_processing", r["name"])
+    ]
     assert len(ranges) == len(found.steps) == 64
     same(
         [(s["start"], s["end"]) for s in found.steps],

@@ -10,6 +10,7 @@ import pytest
 
 import nsys2perfetto
 from nsys2perfetto import outputs
+from nsys2perfetto.annotation import AnnotationOptions
 from nsys2perfetto.cli import main, options, text
 from nsys2perfetto.families import FAMILIES
 from samples.builder.scenarios import SCENARIOS
@@ -245,7 +246,8 @@ def test_no_range(given):
 def test_filters_reach_convert(capture, monkeypatch, capsys):
     calls = []
 
-    def convert(*arguments, progress, **named):
+    def convert(*arguments, progress, annotate, **named):
+        assert annotate == AnnotationOptions()
         calls.append((arguments, named))
         return conversion()
 

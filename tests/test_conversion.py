@@ -96,7 +96,7 @@ def test_the_secrets_are_in_the_captures(tmp_path):
 @pytest.mark.parametrize("argument", ["--token=", "token=", "-t "])
 def test_a_command_line_as_a_process_name_is_cut(argument, tmp_path, open_trace):
     capture = Capture("3.25.0")
-    line = f"/home/somebody/app {argument}{SECRETS[0]}"
+    line = f"/srv/somebody/app {argument}{SECRETS[0]}"
     process = capture.process(4242, line, main_thread=False)
     capture.api(capture.thread(process, 4243, "t"), "cudaFree_v3020", 1_000, 2_000)
     run = converted(capture.save(tmp_path, "built"), open_trace)

@@ -12,7 +12,7 @@ _LARGEST_FROM_HEAP = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Has freed arrays stay with the process, to be used again, instead of going back to the system.
+    """Keeps freed arrays in the process, to be used again, instead of handing them back.
 
     By default glibc maps each large array anew, and the system hands out its pages one by one, all
     zeros. For the few hundred arrays of some MB that a conversion makes and drops, that took a

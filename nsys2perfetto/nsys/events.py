@@ -42,6 +42,10 @@ class Selection:
     def __bool__(self) -> bool:
         return self != Selection()
 
+    def takes(self, time: int) -> bool:
+        """Whether a point in time is within the time range."""
+        return (self.start is None or time >= self.start) and (self.end is None or time <= self.end)
+
     def where(self, start: str, end: str | None, owner: str | None, point: str = "") -> list[str]:
         """SQL conditions for a table with these columns.
 

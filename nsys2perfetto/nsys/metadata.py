@@ -75,7 +75,7 @@ def _graph_mode(capture: Capture) -> str | None:
     rows = capture.read(
         "META_DATA_CAPTURE",
         {"name": "text", "value": "text"},
-        ["name = 'CUDA_GRAPH_TRACE_OPTIONS:MODE'"]
+        ["name LIKE '%CUDA_GRAPH_TRACE_OPTIONS:MODE'"]
         if capture.has("META_DATA_CAPTURE", "name")
         else [],
     )

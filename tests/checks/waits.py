@@ -21,7 +21,7 @@ def expected_wake_ups(run: Run) -> list[tuple[Row, Row]]:
     work: dict[tuple[Any, ...], list[tuple[int, int, Row]]] = defaultdict(list)
     for op in oracle.gpu_work:
         if not op["migration"]:
-            begin = submitted.get(id(op), op["start"])
+            begin = submitted[id(op)] if id(op) in submitted else int(op["start"])
             context = (op["globalPid"], op["contextId"])
             for queue in (context, (*context, op["streamId"])):
                 work[queue].append((op["end"], begin, op))
