@@ -21,6 +21,7 @@ from nsys2perfetto.analysis.causes import Causes, Overheads, StreamWaits
 from nsys2perfetto.analysis.gaps import IdleGaps
 from nsys2perfetto.analysis.intervals import Intervals, union
 from nsys2perfetto.analysis.markers import KernelNames, step_ranges
+from nsys2perfetto.analysis.nesting import nesting_order, one_axis
 from nsys2perfetto.analysis.step_measure import Measures, Timed
 from nsys2perfetto.analysis.steps import Copies, Found, Kernels, Ranges, Replays, Request
 from nsys2perfetto.nsys import nvtx as nsys_nvtx
@@ -104,10 +105,8 @@ class Annotations:
         o, table = self.operations, self.table
         copies = np.flatnonzero(table.copy_kind >= 0)
         events, process = self.calls.events, self._call_process
-        activity = self.activity
 
-        def of_calls(mask: npt.NDArray[np.bool_]) -> Timed:
-            rows = np.flatnonzero(mask)
+        def of_calls(rows: I64) -> Timed:
             return Timed(process[rows], events.start[rows], events.end[rows])
 
         return step_measure.measure(
@@ -117,9 +116,9 @@ class Annotations:
             copies=Timed(table.unit[copies], o.start[copies], o.end[copies]),
             copy_bytes=table.size[copies],
             process=np.array([u.process for u in table.units], np.int64),
-            launches=of_calls(self.calls.submissions.count > 0),
-            synchronisations=of_calls(activity == causes.Activity.SYNC),
-            allocations=of_calls(activity == causes.Activity.MEMORY),
+            launches=of_calls(np.flatnonzero(self.calls.submissions.count > 0)),
+            synchronisations=of_calls(self._outermost(causes.Activity.SYNC)),
+            allocations=of_calls(self._outermost(causes.Activity.MEMORY)),
         )
 
     @cached_property
@@ -271,6 +270,21 @@ class Annotations:
     def activity(self) -> npt.NDArray[np.int8]:
         """What each CUDA call is: `causes.Activity`."""
         return causes.categories(self.calls.name.to_list())[self.calls.events.code]
+
+    def _outermost(self, activity: causes.Activity) -> I64:
+        """Rows of the calls of a kind that lie in no other of that kind on their thread.
+
+        A runtime call often contains the driver call that does its work.
+        """
+        events = self.calls.events
+        rows = np.flatnonzero(self.activity == activity)
+        thread = np.asarray(events.config["globalTid"].to_numpy()[events.code[rows]], np.int64)
+        order = nesting_order(thread, events.start[rows], events.end[rows])
+        rows, thread = rows[order], thread[order]
+        rank = np.cumsum(np.append(False, thread[1:] != thread[:-1])).astype(np.int64)
+        begin, finish = one_axis(rank, events.start[rows], events.end[rows])
+        reach = np.maximum.accumulate(np.append(np.int64(-1), finish))[:-1]
+        return rows[begin >= reach]
 
     @cached_property
     def _call_process(self) -> I64:

@@ -107,7 +107,7 @@ def _add_steps(
     shares = family_slices.family(found, below, pools)
     if len(shares):
         result.slices["step_family"] = shares
-    for unit, track in root.items():
+    for unit, track in root.items() if found.options.counters else ():
         rows = np.flatnonzero(steps.unit == unit)
         counter = counter_tracks.counter_track(tracks, track, _TOKENS, "", _TOKENS_HELP)
         # After a step that nothing follows at once, and after the last, there is no rate.
