@@ -17,6 +17,7 @@ from nsys2perfetto.analysis import (
     step_measure,
     steps,
 )
+from nsys2perfetto.analysis.activities import Activity
 from nsys2perfetto.analysis.causes import Causes, Overheads, StreamWaits
 from nsys2perfetto.analysis.gaps import IdleGaps
 from nsys2perfetto.analysis.intervals import Intervals, union
@@ -117,8 +118,8 @@ class Annotations:
             copy_bytes=table.size[copies],
             process=np.array([u.process for u in table.units], np.int64),
             launches=of_calls(np.flatnonzero(self.calls.submissions.count > 0)),
-            synchronisations=of_calls(self._outermost(causes.Activity.SYNC)),
-            allocations=of_calls(self._outermost(causes.Activity.MEMORY)),
+            synchronisations=of_calls(self._outermost(Activity.SYNC)),
+            allocations=of_calls(self._outermost(Activity.MEMORY)),
         )
 
     @cached_property
@@ -271,13 +272,15 @@ class Annotations:
         """What each CUDA call is: `causes.Activity`."""
         return causes.categories(self.calls.name.to_list())[self.calls.events.code]
 
-    def _outermost(self, activity: causes.Activity) -> I64:
+    def _outermost(self, activity: Activity) -> I64:
         """Rows of the calls of a kind that lie in no other of that kind on their thread.
 
         A runtime call often contains the driver call that does its work.
         """
         events = self.calls.events
         rows = np.flatnonzero(self.activity == activity)
+        if not len(rows):
+            return rows
         thread = np.asarray(events.config["globalTid"].to_numpy()[events.code[rows]], np.int64)
         order = nesting_order(thread, events.start[rows], events.end[rows])
         rows, thread = rows[order], thread[order]
