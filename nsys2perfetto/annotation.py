@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from nsys2perfetto.analysis import (
     causes,
@@ -24,7 +23,7 @@ from nsys2perfetto.analysis.intervals import Intervals, union
 from nsys2perfetto.analysis.markers import KernelNames, step_ranges
 from nsys2perfetto.analysis.nesting import nesting_order, one_axis
 from nsys2perfetto.analysis.step_measure import Measures, Timed
-from nsys2perfetto.analysis.steps import Copies, Found, Kernels, Ranges, Replays, Request
+from nsys2perfetto.analysis.steps import PHASES, Copies, Found, Kernels, Ranges, Replays, Request
 from nsys2perfetto.nsys import nvtx as nsys_nvtx
 from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.reading import Reading
@@ -204,7 +203,7 @@ class Annotations:
         if whole.stop > whole.start:
             return Replays(
                 table.unit[whole],
-                _ranked(table.graph[whole]),
+                self._number_graphs(table.graph[whole]),
                 o.start[whole],
                 o.end[whole],
                 np.ones(whole.stop - whole.start, np.bool_),
@@ -215,10 +214,15 @@ class Annotations:
         return steps.replays_of(
             table.unit[nodes],
             o.key[nodes],
-            _ranked(table.graph[nodes]),
+            self._number_graphs(table.graph[nodes]),
             o.start[nodes],
             o.end[nodes],
         )
+
+    def _number_graphs(self, graph: I64) -> I64:
+        """Small numbers for graphs; `_graph_ids` leads back."""
+        self._graph_ids, number = np.unique(graph, return_inverse=True)
+        return number.astype(np.int64)
 
     def _copies_to_host(self) -> Copies:
         table, o = self.table, self.operations
@@ -346,13 +350,17 @@ class Annotations:
         for choice in with_steps:
             unit = self.table.units[choice.unit]
             where = f"process {unit.process >> 24 & 0xFFFFFF} on GPU {unit.gpu}: " * several
+            found = self.steps.steps
+            count = np.bincount(found.phase[found.unit == choice.unit], minlength=len(PHASES))
+            marker = choice.marker
+            if choice.rule == steps.GRAPH:
+                # The rule knows graphs by their rank; exports before 3.24 do not tell them apart.
+                rank = int(marker.rsplit(" ", 1)[1])
+                number = int(self._graph_ids[rank])
+                marker = f"replays of CUDA graph {number or '(its number is not in the export)'}"
+            phases = ", ".join(f"{n:,} {p}" for p, n in zip(PHASES, count, strict=True) if n)
             lines.append(
-                f"{where}{choice.steps:,} decode steps, from {choice.count:,} {choice.marker}"
+                f"{where}{choice.steps:,} decode steps, from {choice.count:,} {marker} ({phases})"
             )
             lines += [where + warning for warning in choice.warnings]
         return lines
-
-
-def _ranked(values: I64) -> I64:
-    """Small numbers for values, in order."""
-    return pl.Series(values).rank("dense").cast(pl.Int64).to_numpy() - 1

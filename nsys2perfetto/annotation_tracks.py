@@ -39,6 +39,8 @@ _TOKENS = "Steps per second"
 _TOKENS_HELP = "1 / step time: tokens per second of one sequence. Holds during each step."
 _DIRECTIONS = {1: "HtoD", 2: "DtoH", 8: "DtoD", 10: "PtoP"}
 _GROUP = "nsys2perfetto"
+_MOST_WINDOWS = 1_000_000
+"""However short the user wants them: more would make a trace that no one can open."""
 
 
 @dataclass
@@ -65,6 +67,7 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
     """
     result = AnnotationTracks()
     steps, table = found.steps.steps, found.table
+    pids = np.array([tracks.pid(u.process) for u in table.units], np.int64)
     with_steps = np.unique(steps.unit).tolist()
     root: dict[int, int] = {}
     for number in with_steps:
@@ -75,7 +78,7 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
             name += f" {tracks.pid(unit.process)}"
         root[number] = tracks.child(None, name, _STEPS_HELP)
     if root:
-        _add_steps(result, found, root, tracks, pools)
+        _add_steps(result, found, root, pids, tracks, pools)
     if found.options.gaps and len(found.gaps):
         parents = _gap_tracks(found, root, tracks)
         result.slices["idle_gap"] = gap_slices.family(
@@ -84,6 +87,7 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
             steps,
             found.step_of_gap,
             table,
+            pids,
             parents,
             found.options.min_gap,
             pools,
@@ -97,12 +101,15 @@ def _add_steps(
     result: AnnotationTracks,
     found: Annotations,
     root: dict[int, int],
+    pids: I64,
     tracks: Tracks,
     pools: Pools,
 ) -> None:
     steps = found.steps.steps
     gpus = np.array([u.gpu for u in found.table.units], np.int64)
-    result.slices["decode_step"] = step_slices.family(steps, found.measures, gpus, root, pools)
+    result.slices["decode_step"] = step_slices.family(
+        steps, found.measures, gpus, pids, root, pools
+    )
     below = {unit: tracks.child(track, _FAMILIES, _FAMILIES_HELP) for unit, track in root.items()}
     shares = family_slices.family(found, below, pools)
     if len(shares):
@@ -148,6 +155,7 @@ def _counters(found: Annotations) -> list[CounterBlock]:
         begin, finish = busy.start[mine], busy.end[mine]
         first, last = int(begin[0]), int(finish.max())
         width = found.options.window or utilization.default_window(steady, last - first)
+        width = max(width, -(-(last - first) // _MOST_WINDOWS))
         edges = utilization.windows(first, last, width)
         length = np.diff(edges)
         specs: list[CounterSpec] = []

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,7 @@ class Counter:
 
     def integral(self) -> float:
         """Each row's value holds until the next row; the last one's for no time."""
-        pairs = zip(self.rows, self.rows[1:], strict=False)
-        return sum(value * (then - now) for (now, value), (then, _) in pairs)
+        return sum(v * (then - now) for (now, v), (then, _) in pairwise(self.rows))
 
 
 class Annotated:
@@ -196,7 +196,7 @@ def busy_intervals(work: Iterable[Row]) -> list[tuple[int, int]]:
 def idle_intervals(work: Iterable[Row]) -> list[tuple[int, int]]:
     """The complement of the union, from the first start to the last end."""
     busy = busy_intervals(work)
-    return [(end, start) for (_, end), (start, _) in zip(busy, busy[1:], strict=False)]
+    return [(end, start) for (_, end), (start, _) in pairwise(busy)]
 
 
 def overlap(intervals: Iterable[tuple[int, int]], start: int, end: int) -> int:

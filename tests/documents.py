@@ -53,6 +53,15 @@ def blocks(path, language):
     ]
 
 
+def blocks_under(path, heading, language):
+    """Texts of the fenced blocks between a heading and the next one."""
+    text = path.read_text(encoding="utf-8")
+    [section] = re.findall(
+        rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    return [match[2] for match in _FENCE.finditer(section) if match[1] == language]
+
+
 def all_blocks(language):
     """The blocks of all pages: (page and line, text)."""
     return [

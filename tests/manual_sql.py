@@ -131,7 +131,8 @@ class Step(NamedTuple):
     util_pct: float | None
 
 
-def _rows(capture: Path | sqlite3.Connection, query: str) -> list[Any]:
+def rows(capture: Path | sqlite3.Connection, query: str) -> list[Any]:
+    """The rows of a query, as tuples."""
     if isinstance(capture, sqlite3.Connection):
         return capture.execute(query).fetchall()
     sql = sqlite3.connect(capture)
@@ -143,19 +144,19 @@ def _rows(capture: Path | sqlite3.Connection, query: str) -> list[Any]:
 
 def gap_total(capture: Path | sqlite3.Connection) -> Totals:
     """Sum of the gaps, of the kernels, and the time from the first start to the last end."""
-    [row] = _rows(capture, exact(GAP_TOTAL))
+    [row] = rows(capture, exact(GAP_TOTAL))
     return Totals(*row)
 
 
 def buckets(capture: Path | sqlite3.Connection) -> dict[str, tuple[int, int, float]]:
     """Count, total ns and percent of the count of each size class that occurs."""
-    rows = _rows(capture, exact(BUCKETS))
-    return {name.strip(): (count, total, pct) for name, count, total, pct in rows}
+    found = rows(capture, exact(BUCKETS))
+    return {name.strip(): (count, total, pct) for name, count, total, pct in found}
 
 
 def big_gaps(capture: Path | sqlite3.Connection) -> list[tuple[int, str, str]]:
     """ns and the kernels after and before each gap over 1 ms, the longest first."""
-    return _rows(capture, exact(BIG_GAPS))
+    return rows(capture, exact(BIG_GAPS))
 
 
 def decode_step(capture: Path | sqlite3.Connection, number: int, marker: str = "argmax%") -> Step:
@@ -169,5 +170,5 @@ def decode_step(capture: Path | sqlite3.Connection, number: int, marker: str = "
     numbers = {"10": str(number - 1), "11": str(number)}
     query = re.sub(r"(?<=step = )\d+", lambda m: numbers[m.group()], DECODE_STEP)
     query = query.replace("argmax%", marker)
-    [row] = _rows(capture, exact(query))
+    [row] = rows(capture, exact(query))
     return Step(*row)

@@ -1,7 +1,5 @@
 """Idle gaps in the trace, in the engine, against plain SQL and brute force on the capture."""
 
-import re
-import sqlite3
 import tempfile
 from collections import Counter
 from itertools import pairwise
@@ -20,148 +18,16 @@ from samples.make_samples import SAMPLES
 from tests import manual_sql
 from tests.annotated import (
     annotated,
-    busy_intervals,
     convert_now,
-    idle_intervals,
     overlap,
 )
 from tests.conftest import CAPTURES
+from tests.gap_checks import BUCKET_NAMES, PARTS, by_bucket, check_gaps, in_one_launch
 from tests.runs import same
-from tests.test_annotations import RANDOM, RANDOM_RUN, built, loop, sample
+from tests.step_checks import RANDOM, RANDOM_RUN, built, loop, sample
 
-PARTS = ("sync_ns", "launch_ns", "memory_ns", "copy_ns", "other_cuda_ns", "outside_cuda_ns")
-MOSTLY = ("IN_SYNC", "IN_LAUNCH", "IN_MEMORY", "IN_COPY", "IN_OTHER_CUDA", "OUTSIDE_CUDA")
-BUCKET_NAMES = {
-    "<1us": "UNDER_1US", "1-5us": "FROM_1US_TO_5US", "5-10us": "FROM_5US_TO_10US",
-    "10-50us": "FROM_10US_TO_50US", "50-100us": "FROM_50US_TO_100US",
-    "0.1-1ms": "FROM_100US_TO_1MS", ">1ms": "FROM_1MS",
-}  # fmt: skip
-UNITS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 SOME_REAL = ("train_h100x2_trimmed_2026.2.1", "streams18_nvtx_t4_2023.3.1",
              "mpi_4proc_4gpu_openacc_v100_2023.4.4", "train_2gpu_after_2026.2.1")  # fmt: skip
-
-
-def in_buckets(lengths):
-    """Count and sum by size class: the manual's CASE, on other gaps than its own."""
-    sql = sqlite3.connect(":memory:")
-    sql.execute("create table gaps (gap_ns)")
-    sql.executemany("insert into gaps values (?)", [(n,) for n in lengths])
-    case = manual_sql.BUCKETS[manual_sql.BUCKETS.index("buckets AS") :]
-    rows = sql.execute(manual_sql.exact(f"with {case}")).fetchall()
-    return {BUCKET_NAMES[name.strip()]: (count, total) for name, count, total, _ in rows}
-
-
-def by_bucket(slices):
-    total = Counter()
-    for g in slices:
-        total[g["bucket"]] += g["dur"]
-    return {b: (n, total[b]) for b, n in Counter(g["bucket"] for g in slices).items()}
-
-
-# What holds of the gaps of every capture
-
-
-def check_gaps(found):
-    """With `--min-gap 0`: the complement of all work, each gap with a whole account of itself."""
-    assert found.losses == []
-    same(
-        [(g["gpu"], g["start"], g["end"]) for g in found.gaps],
-        [(gpu, a, b) for gpu, work in found.work.items() for a, b in split_idle(work)],
-        "gaps",
-    )
-    for gpu, work in found.work.items():
-        idle = [g for g in found.gaps if g["gpu"] == gpu]
-        busy = sum(b - a for a, b in busy_intervals(work))
-        window = max(r["end"] for r in work) - work[0]["start"]
-        assert sum(g["dur"] for g in idle) + busy == window
-        assert by_bucket(idle) == in_buckets([b - a for a, b in split_idle(work)])
-        assert len({g["track_id"] for g in idle}) <= 1
-        assert all(a["end"] <= b["start"] for a, b in pairwise(idle))
-    assert len({g["track"] for g in found.gaps}) == len({g["gpu"] for g in found.gaps})
-    for g in found.gaps:
-        check_account(g)
-    check_operations(found)
-    check_steps_of_gaps(found)
-
-
-def split_idle(work):
-    """Idle times; an operation without length parts one in two, for it did happen then."""
-    instants = sorted({r["start"] for r in work if r["end"] <= r["start"]})
-    for a, b in idle_intervals(work):
-        edges = [a, *(t for t in instants if a < t < b), b]
-        yield from pairwise(edges)
-
-
-def check_account(g):
-    assert g["dur"] == g["idle_ns"] > 0
-    split = [g[p] for p in PARTS]
-    assert sum(split) == g["idle_ns"] and min(split) >= 0
-    number, unit, cause = re.fullmatch(r"([\d.]+)(ns|us|ms|s) (.+)", g["name"]).groups()
-    assert abs(float(number) * UNITS[unit] / g["dur"] - 1) <= 0.0051
-    assert len(number.replace(".", "")) <= 4
-    assert cause.replace(" ", "_").upper() == g["cause"].removeprefix("CAUSE_")
-    if "mostly" in g:
-        assert g["mostly"] == MOSTLY[split.index(max(split))]
-        late = g["launch_lateness_ns"] >= 0
-        assert g["pace"] in ("HOST", "DEVICE") and (g["pace"] == "HOST" or not late)
-        if g["cause"] in ("LAUNCH_LATENCY", "STREAM_DEPENDENCY"):
-            assert not late
-        if g["cause"] in ("LAUNCH_BOUND", "SYNCHRONIZATION", "ALLOCATION"):
-            assert late
-    else:
-        assert not {"launch_lateness_ns", "pace"} & g.keys()
-        assert g["outside_cuda_ns"] == g["idle_ns"]
-        assert g["cause"] in ("CAUSE_UNKNOWN", "GRAPH_INTERNAL", "PROFILER_OVERHEAD")
-
-
-def check_operations(found):
-    """Names before and after, and the ids that lead to them and to the call that ended the gap."""
-    arrows = {id(op): call for call, op in found.oracle.arrows}
-    ends, starts = {}, {}
-    for gpu, work in found.work.items():
-        for r in work:
-            ends.setdefault((gpu, r["end"]), []).append(r)
-            starts.setdefault((gpu, r["start"]), []).append(r)
-    for g in found.gaps:
-        before = ends[g["gpu"], g["start"]]
-        after = starts[g["gpu"], g["end"]]
-        assert g["previous"] in {shown(r) for r in before}
-        assert g["next"] in {shown(r) for r in after}
-        assert g["previous_event_id"] != g["next_event_id"]
-        for key, side, rows in (("previous", "end", before), ("next", "start", after)):
-            call = found.call_of_event.get(g[f"{key}_event_id"])
-            if call is None:
-                assert any(id(r) not in arrows for r in rows)
-                continue
-            work = [
-                w for w in found.work_of_call[call["id"]]
-                if w["gpu"] == g["gpu"] and w["name"] == g[key]
-                and w[side] == g["end" if key == "next" else "start"]
-            ]  # fmt: skip
-            assert work, "the id leads to a call that submitted the operation"
-            if key == "next":
-                assert call["start"] - g["start"] == g["launch_lateness_ns"]
-        if g["next_event_id"] not in found.call_of_event:
-            assert "mostly" not in g
-
-
-def shown(row):
-    return row["name"] or "[unnamed kernel]"
-
-
-def check_steps_of_gaps(found):
-    """The step in which the gap begins, of the process whose operation ended it."""
-    for g in found.gaps:
-        around = [
-            (s["run"], s["index"])
-            for s in found.steps
-            if s["gpu"] == g["gpu"] and s["start"] <= g["start"] < s["end"]
-        ]
-        if "step" in g:
-            assert (g["run"], g["step"]) in around
-        else:
-            several = len({s["track"] for s in found.steps if s["gpu"] == g["gpu"]}) > 1
-            assert not around or several
 
 
 # The samples and random captures
@@ -270,14 +136,9 @@ def test_consecutive_gaps_are_the_manuals(run):
     totals = analysis.totals(start, end)
     assert (totals.gap_ns, totals.kernel_ns, totals.wall_ns) == manual_sql.gap_total(run.path)
     table = analysis.bucket_table(found.gap)
-    assert {
-        name: (count, total, pct)
-        for name, count, total, pct in zip(
-            analysis.BUCKETS, table.count.tolist(), table.total_ns.tolist(), table.pct.tolist(),
-            strict=True,
-        )
-        if count
-    } == {k: (n, t, pytest.approx(p)) for k, (n, t, p) in manual_sql.buckets(run.path).items()}  # fmt: skip
+    columns = (analysis.BUCKETS, table.count, table.total_ns, table.pct)
+    got = {name: (n, ns, pytest.approx(pct)) for name, n, ns, pct in zip(*columns, strict=True)}
+    assert manual_sql.buckets(run.path) == {k: v for k, v in got.items() if v[0]}
     long = analysis.longer_than(found.gap, 1_000_000)
     name = [run.oracle.strings[r["demangledName"]][:40] for r in rows]
     assert [
@@ -353,14 +214,27 @@ def test_gaps_in_graphs_are_told_from_those_of_the_host(open_trace):
     ends, starts = ({r[c]: r for r in found.work[0]} for c in ("end", "start"))
     inner = Counter()
     for g in found.gaps:
-        a, b = ends[g["start"]], starts[g["end"]]
-        same_launch = bool(a["graphNodeId"]) and a["correlationId"] == b["correlationId"]
+        same_launch = in_one_launch(ends[g["start"]], starts[g["end"]])
         assert (g["cause"] == "GRAPH_INTERNAL") == same_launch, g
         inner[same_launch] += 1
     assert inner[True] > 1_000 and inner[False] > 100
     phases = {(s["run"], s["index"]): s for s in found.steps}
     steps = {(g["run"], g["step"]) for g in found.gaps if g["cause"] == "GRAPH_INTERNAL"}
     assert steps == {k for k, s in phases.items() if k >= (1, 4) and s["phase"] != "PREFILL"}
+
+
+def test_between_two_launches_of_a_graph_is_not_inside(tmp_path, open_trace):
+    capture = Capture("3.16.1")
+    capture.gpu()
+    thread = capture.thread(capture.process(4242, "app"), 4242, "app")
+    for n in range(6):
+        at = 1_000_000 + 40_000 * n
+        nodes = [(f"n{k}", at + 9_000 + 8_000 * k, at + 15_000 + 8_000 * k, 50 + k) for k in (0, 1)]
+        capture.graph_launch(thread, at, 8_000, nodes, graph=3)
+    found = annotated(capture.save(tmp_path, "back_to_back"), open_trace)
+    check_gaps(found)
+    inside = [g["cause"] == "GRAPH_INTERNAL" for g in found.gaps]
+    assert inside == [n % 2 == 0 for n in range(11)]
 
 
 def test_graphs_traced_as_a_whole_have_gaps_between_them(open_trace):

@@ -6,23 +6,27 @@ import click
 import pytest
 
 import nsys2perfetto
-from nsys2perfetto.analysis import occupancy
+from nsys2perfetto.analysis import gaps, kernel_families, markers, occupancy
 from nsys2perfetto.cli.main import commands
 from nsys2perfetto.families import FAMILIES
+from nsys2perfetto.protos import extensions_pb2 as ext
 from nsys2perfetto.tables import TABLES
 from nsys2perfetto.tracks import call_tables
 from samples.builder.scenarios import SCENARIOS
-from tests import documents
+from tests import documents, manual_sql
 from tests.documents import PAGES, REPOSITORY, name_of, quoted, tables
 from tests.engine import query
 
 TRACE_PAGE = REPOSITORY / "docs" / "trace.md"
 CLI_PAGE = REPOSITORY / "docs" / "cli.md"
+SQL_PAGE = REPOSITORY / "docs" / "sql.md"
+STEPS_PAGE = REPOSITORY / "docs" / "steps.md"
 
 SAMPLES = ("decode_eager", "decode_graph")
 SHOWN = (
     "nested_calls", "nvtx_zoo", "every_library", "every_copy_kind", "graph_level",
     "graph_nodes_with_graph_id", "negative_times", "orphans", "sync_zoo", "unified_memory",
+    "device_memory", "gpu_metrics", "two_processes_two_gpus",
 )  # fmt: skip
 """Scenarios that together have nearly every kind of event and argument."""
 
@@ -91,6 +95,39 @@ def test_sql_runs_and_finds_something(where, sql, traces, open_trace):
     assert bool(found) == ("FROM stats" not in sql), where
 
 
+def test_the_queries_give_the_numbers_of_the_manual(traces, open_trace):
+    capture = REPOSITORY / "samples" / "decode_eager.sqlite"
+
+    def answers(heading, block=0):
+        sql = documents.blocks_under(SQL_PAGE, heading, "sql")[block]
+        with open_trace(traces[0]) as tp:
+            return query.rows(tp, sql)
+
+    [total] = [r for r in answers("Gap totals") if r["definition"] == "consecutive"]
+    totals = (total["total_gap_ns"], total["total_kernel_ns"], total["wall_ns"])
+    assert totals == manual_sql.gap_total(capture)
+    buckets = {r["bucket"]: (r["gaps"], r["total_ns"]) for r in answers("Gaps between kernels")}
+    assert buckets == {n: row[:2] for n, row in manual_sql.buckets(capture).items()}
+    large = [tuple(r.values()) for r in answers("Large gaps", 1)]
+    assert large == [(ns, a[:40], b[:40]) for ns, a, b in manual_sql.big_gaps(capture)]
+    [step] = answers("One decode step")
+    assert tuple(step.values()) == pytest.approx(tuple(manual_sql.decode_step(capture, 11)))
+
+
+def test_idle_gaps_add_up_in_the_queries(traces, open_trace):
+    [sql] = documents.blocks_under(SQL_PAGE, "Gap totals", "sql")
+    for path in traces[:2]:
+        with open_trace(path) as tp:
+            [row] = [r for r in query.rows(tp, sql) if r["definition"] == "idle"]
+            utilization = query.scalar(
+                tp,
+                "SELECT sum(value * dur) / 100 FROM (SELECT c.value, lead(c.ts) OVER (ORDER BY "
+                "c.ts) - c.ts AS dur FROM counter AS c JOIN gpu_counter_track AS t "
+                "ON t.id = c.track_id WHERE t.name = 'Utilization')",
+            )
+        assert utilization == pytest.approx(row["wall_ns"] - row["total_gap_ns"], rel=1e-9)
+
+
 @pytest.mark.parametrize(("where", "code"), documents.all_blocks("python"))
 def test_python_runs_and_prints(where, code, open_trace, monkeypatch, capsys):
     monkeypatch.setattr("perfetto.trace_processor.TraceProcessor", open_trace)
@@ -129,6 +166,53 @@ def test_every_documented_argument_exists(facts):
     )
     for name in documented_arguments():
         assert name in arguments or re.search(rf"\b{name.split('.')[-1]}\b", code), name
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"), [("decode_step", ext.DecodeStep), ("gpu_gap", ext.GpuGap)]
+)
+def test_every_field_of_steps_and_gaps_is_documented_with_its_values(prefix, message):
+    rows = [c for c in tables(trace_page(), "argument") if f"`{prefix}." in c[0]]
+    documented = {name: cells for cells in rows for name in quoted(cells[0])}
+    assert set(documented) == {f"{prefix}.{f.name}" for f in message.DESCRIPTOR.fields}
+    for field in message.DESCRIPTOR.fields:
+        cells = documented[f"{prefix}.{field.name}"]
+        unit = {"ns": "ns", "pct": "percent", "bytes": "bytes"}.get(field.name.split("_")[-1])
+        assert unit is None or cells[2] == unit, field.name
+        if field.enum_type is not None:
+            values = {value.name for value in field.enum_type.values}
+            named = {name for name in quoted(cells[3]) if name.isupper()}
+            assert values == named, field.name
+
+
+def test_the_size_classes_are_as_many_as_those_of_the_code():
+    field = ext.GpuGap.DESCRIPTOR.fields_by_name["bucket"]
+    assert len(field.enum_type.values) == len(gaps.BUCKETS)
+
+
+def test_the_known_samplers_are_those_of_the_code():
+    rows = tables(STEPS_PAGE.read_text(encoding="utf-8"), "engine")
+    assert rows == [
+        [s.engine, ", ".join(f"`{p}`" for p in s.patterns), " or ".join(s.names)]
+        for s in markers.KNOWN_SAMPLERS
+    ]
+
+
+def test_the_families_of_kernels_are_those_of_the_code():
+    [text] = re.findall(
+        r"Families\s+go\s+by\s+the\s+kernel's\s+name.*?:(.*?)\.\n", trace_page(), re.DOTALL
+    )
+    known = [name for name, _ in kernel_families.FAMILIES] + [kernel_families.OTHER]
+    assert quoted(text) == known
+
+
+def test_the_computed_counters_are_documented(facts, traces, open_trace):
+    documented = {name for cells in tables(trace_page(), "counter") for name in quoted(cells[0])}
+    with open_trace(traces[0]) as tp:
+        found = query.rows(
+            tp, "SELECT name FROM gpu_counter_track UNION SELECT name FROM process_counter_track"
+        )
+    assert {row["name"] for row in found} <= documented
 
 
 def test_the_categories_are_those_of_the_code(facts):

@@ -72,7 +72,7 @@ def annotation_options(command: F) -> F:
 
 
 def check(given: dict[str, Any]) -> None:
-    """Raises a UsageError where options contradict each other or are out of range."""
+    """Raises a UsageError where options contradict each other, or a value or pattern is wrong."""
     rules = {
         "--step-kernel": bool(given["step_kernels"]),
         "--step-nvtx": bool(given["step_nvtx"]),
@@ -86,15 +86,20 @@ def check(given: dict[str, Any]) -> None:
         raise UsageError("--util-window must be longer than 0")
     if given["min_gap"] is not None and given["min_gap"] < 0:
         raise UsageError("--min-gap cannot be negative")
+    patterns = (*given["step_kernels"], *given["step_nvtx"])
+    if patterns:
+        from nsys2perfetto.analysis import markers  # noqa: PLC0415 - imports numpy and polars
+
+        for pattern in patterns:
+            try:
+                markers.compile_pattern(pattern)
+            except ValueError as error:
+                raise UsageError(str(error)) from None
 
 
 def build(given: dict[str, Any]) -> AnnotationOptions:
-    """The options as `convert` takes them.
-
-    Raises:
-        UsageError: A pattern is not a regular expression though it says so.
-    """
-    from nsys2perfetto.analysis import markers, steps  # noqa: PLC0415 - imports numpy and polars
+    """The options as `convert` takes them, once `check` has passed them."""
+    from nsys2perfetto.analysis import steps  # noqa: PLC0415 - imports numpy and polars
     from nsys2perfetto.annotation import AnnotationOptions  # noqa: PLC0415
 
     rule = steps.AUTO
@@ -107,11 +112,6 @@ def build(given: dict[str, Any]) -> AnnotationOptions:
         rule = steps.GRAPH
     elif given["no_steps"]:
         rule = steps.NONE
-    for pattern in patterns:
-        try:
-            markers.compile_pattern(pattern)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
     return AnnotationOptions(
         steps=steps.Request(rule, tuple(patterns), given["warmup"]),
         min_gap=1_000 if given["min_gap"] is None else given["min_gap"],

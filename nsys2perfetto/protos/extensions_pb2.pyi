@@ -149,6 +149,7 @@ class DecodeStep(Message):
     largest_gap_ns: int
     steps_per_second: float
     number: int
+    process_id: int
     def __init__(
         self,
         *,
@@ -172,6 +173,7 @@ class DecodeStep(Message):
         largest_gap_ns: int | None = ...,
         steps_per_second: float | None = ...,
         number: int | None = ...,
+        process_id: int | None = ...,
     ) -> None: ...
 
 class GpuGap(Message):
@@ -192,6 +194,7 @@ class GpuGap(Message):
     outside_cuda_ns: int
     mostly: int
     pace: int
+    process_id: int
     def __init__(
         self,
         *,
@@ -212,6 +215,7 @@ class GpuGap(Message):
         outside_cuda_ns: int | None = ...,
         mostly: int | None = ...,
         pace: int | None = ...,
+        process_id: int | None = ...,
     ) -> None: ...
 
 class TrackEventExtensions(Message):

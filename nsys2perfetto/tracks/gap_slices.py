@@ -30,6 +30,7 @@ def family(
     steps: Steps,
     step_of_gap: I64,
     table: GpuTable,
+    pid_of_unit: I64,
     track_of_gpu: dict[int, int],
     min_gap: int,
     pools: Pools,
@@ -42,6 +43,7 @@ def family(
         steps: All steps.
         step_of_gap: Row of the step in which each gap begins, -1 for none.
         table: All GPU work.
+        pid_of_unit: Process id of each (process, GPU), shape (units,).
         track_of_gpu: GPU to the uuid of the track for its gaps.
         min_gap: ns.
         pools: For names.
@@ -66,6 +68,7 @@ def family(
         "previous": table.name[before],
         "next": table.name[after],
         "launch_lateness_ns": causes.lateness[rows],
+        "process_id": pid_of_unit[table.unit[after]],
         "run": steps.run[some] if len(steps) else some,
         "step": steps.step[some] if len(steps) else some,
     }

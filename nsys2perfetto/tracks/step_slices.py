@@ -33,6 +33,7 @@ def family(
     steps: Steps,
     measures: Measures,
     gpu_of_unit: I64,
+    pid_of_unit: I64,
     track_of_unit: dict[int, int],
     pools: Pools,
 ) -> SliceFamily:
@@ -42,6 +43,7 @@ def family(
         steps: All steps.
         measures: Of the same steps.
         gpu_of_unit: GPU of each (process, GPU), shape (units,).
+        pid_of_unit: Process id, likewise.
         track_of_unit: Unit to the uuid of its track.
         pools: For names.
     """
@@ -52,7 +54,8 @@ def family(
         "index": steps.step,
         "number": steps.number,
         "phase": steps.phase + 1,
-        "gpu": gpu_of_unit[steps.unit] if len(steps) else steps.unit,
+        "gpu": gpu_of_unit[steps.unit],
+        "process_id": pid_of_unit[steps.unit],
         "kernel_util_pct": measures.kernel_util_pct,
         "busy_util_pct": measures.busy_util_pct,
         "steps_per_second": 1e9 / wall,
