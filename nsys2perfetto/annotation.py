@@ -119,6 +119,7 @@ class Annotations:
             launches=of_calls(np.flatnonzero(self.calls.submissions.count > 0)),
             synchronisations=of_calls(self._outermost(Activity.SYNC)),
             allocations=of_calls(self._outermost(Activity.MEMORY)),
+            step_of_kernel=self.step_of_kernel,
         )
 
     @cached_property
@@ -127,10 +128,26 @@ class Annotations:
         return union(self.table.unit, self.operations.start, self.operations.end)
 
     @cached_property
+    def busy_by_gpu(self) -> Intervals:
+        """When each GPU did anything."""
+        units = self.table.units
+        if len({u.gpu for u in units}) == len(units):
+            # Each GPU has one process only.
+            busy = self.busy_by_unit
+            gpus = np.array([u.gpu for u in units], np.int64)
+            return Intervals(gpus[busy.track], busy.start, busy.end)
+        return union(self.table.gpu, self.operations.start, self.operations.end)
+
+    @cached_property
     def kernels(self) -> Timed:
         """All kernels, by unit."""
         rows = self.table.rows("kernel")
         return Timed(self.table.unit[rows], self.operations.start[rows], self.operations.end[rows])
+
+    @cached_property
+    def step_of_kernel(self) -> I64:
+        """Row of the step to which each kernel belongs, -1 for none."""
+        return step_measure.assign(self.steps.steps, self.kernels)
 
     @cached_property
     def kernel_families(self) -> tuple[I64, list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsys2perfetto.analysis import utilization
-from nsys2perfetto.analysis.intervals import Spread, union
+from nsys2perfetto.analysis.intervals import Spread
 from nsys2perfetto.analysis.steps import PHASES
 from nsys2perfetto.annotation import Annotations
 from nsys2perfetto.tracks import counter_tracks, family_slices, gap_slices, step_slices
@@ -146,7 +146,7 @@ def _counters(found: Annotations) -> list[CounterBlock]:
     table, o = found.table, found.operations
     steps = found.steps.steps
     steady = steps.wall_ns[steps.phase == PHASES.index("steady")]
-    busy = union(table.gpu, o.start, o.end)
+    busy = found.busy_by_gpu
     kernels = table.rows("kernel")
     call = found.calls.submitting_call
     blocks = []

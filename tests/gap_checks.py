@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from tests import manual_sql
 from tests.annotated import busy_intervals, idle_intervals
+from tests.oracle import pid
 from tests.runs import same
 
 PARTS = ("sync_ns", "launch_ns", "memory_ns", "copy_ns", "other_cuda_ns", "outside_cuda_ns")
@@ -124,6 +125,7 @@ def check_operations(found):
                 assert call["start"] - g["start"] == g["launch_lateness_ns"]
         if g["next_event_id"] not in found.call_of_event:
             assert "mostly" not in g
+        assert pid(g["process_id"] << 24) in {pid(r["globalPid"]) for r in after}
         inside = {in_one_launch(a, b) for a in before for b in after}
         assert (g["cause"] == "GRAPH_INTERNAL") in inside
 
@@ -144,10 +146,7 @@ def check_steps_of_gaps(found):
         around = [
             (s["run"], s["index"])
             for s in found.steps
-            if s["gpu"] == g["gpu"] and s["start"] <= g["start"] < s["end"]
+            if (s["gpu"], s["process_id"]) == (g["gpu"], g["process_id"])
+            and s["start"] <= g["start"] < s["end"]
         ]
-        if "step" in g:
-            assert (g["run"], g["step"]) in around
-        else:
-            several = len({s["track"] for s in found.steps if s["gpu"] == g["gpu"]}) > 1
-            assert not around or several
+        assert around == ([(g["run"], g["step"])] if "step" in g else [])

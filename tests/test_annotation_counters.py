@@ -17,6 +17,7 @@ from samples.builder import Capture
 from samples.make_samples import SAMPLES
 from tests.annotated import EVERYTHING, annotated, busy_intervals, convert_now, overlap
 from tests.conftest import CAPTURES
+from tests.engine import query
 from tests.step_checks import RANDOM, crowd_of_processes, sample
 from tests.test_annotation_gaps import crossing_work
 
@@ -212,6 +213,24 @@ def test_the_width_of_windows_can_be_chosen(open_trace):
     times = [t for t, _ in found.counter("Utilization").rows]
     assert {b - a for a, b in pairwise(times[:-1])} == {123_457}
     assert "123,457 ns" in found.counter("Utilization").help
+
+
+def test_windows_that_are_far_too_short(tmp_path, open_trace):
+    """A million windows at most, however short they are to be; their sum stays what it is."""
+    capture = Capture("3.16.1")
+    capture.gpu()
+    process = capture.process(4242, "app")
+    for at in (0, 6 * 10**10 - 1_000):
+        capture.kernel(process, "k", at, at + 1_000, correlation=None)
+    path, output = capture.save(tmp_path, "long"), tmp_path / "long.pftrace"
+    convert(path, output, annotate=AnnotationOptions(window=1))
+    with open_trace(output) as tp:
+        query.assert_clean(tp)
+        [found] = query.rows(tp, """
+            select count(*) as n, sum(value) as value from counter c join counter_track t
+            on c.track_id = t.id where t.name = 'Utilization'""")  # fmt: skip
+    assert 1_000 < found["n"] <= 1_000_001
+    assert math.isclose(found["value"] / 100 * (6 * 10**10 / (found["n"] - 1)), 2_000)
 
 
 def test_the_default_window_without_steps(tmp_path, open_trace):

@@ -21,6 +21,8 @@ I64 = npt.NDArray[np.int64]
 
 CATEGORY = "nsys.gap"
 
+_LARGEST_SHOWN = 999_999
+"""Seconds: what is longer is damage, and shown as this."""
 _SCALES = ((1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s"))
 
 
@@ -56,8 +58,9 @@ def family(
     some = np.maximum(step, 0)
     event_id = table.operations.event_id
     known = causes.mostly[rows] != NONE
+    distinct, name = names(idle, verdict)
     values: dict[str, npt.NDArray[np.generic]] = {
-        "name_iid": pools.names.iids(names(idle, verdict)).to_numpy(),
+        "name_iid": pools.names.iids(distinct).to_numpy()[name],
         "idle_ns": idle,
         "bucket": bucket(idle) + 1,
         "cause": verdict + 1,
@@ -81,6 +84,7 @@ def family(
     }
     for activity, part in zip(ACTIVITIES, causes.split, strict=True):
         values[f"{activity}_ns"] = part[rows]
+    values = {name: compact(column) for name, column in values.items()}
     kinds: dict[str, AnnotationKind] = {"previous": "text", "next": "text"}
     iids = pools.annotations.lookup(kinds)
     fields = [n for n in values if n not in {"name_iid", *kinds}]
@@ -119,27 +123,37 @@ def family(
     )
 
 
-def names(idle: I64, verdict: npt.NDArray[np.int8]) -> pl.Series:
+def compact(column: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Integers in 32 bits where they fit: half the memory of many columns."""
+    limit = 1 << 31
+    if column.dtype == np.int64 and len(column):
+        integers: I64 = column  # type: ignore[assignment]
+        if -limit <= int(integers.min()) and int(integers.max()) < limit:
+            return integers.astype(np.int32)
+    return column
+
+
+def names(idle: I64, verdict: npt.NDArray[np.int8]) -> tuple[pl.Series, I64]:
     """`12.3us launch bound`: three digits of the size, and the verdict.
 
-    There are a few ten thousand different ones at most, however many gaps there are.
+    Returns:
+        The distinct names, a few ten thousand at most however many gaps there are; and the row of
+        each gap's name among them.
     """
     scale = np.searchsorted([1_000, 1_000_000, 1_000_000_000], idle, side="right")
     unit = np.array([s for s, _ in _SCALES])[scale]
     # How many ns one step of the last shown digit is: 12.3us are 123 steps of 100 ns.
     whole = idle // unit
-    step = np.maximum(unit // np.where(whole >= 100, 1, np.where(whole >= 10, 10, 100)), 1)
-    shown = (idle + step // 2) // step
-    key = (shown * 4 + scale) * 4 + np.round(np.log10(unit // step)).astype(np.int64)
-    frame = pl.DataFrame({"key": key, "verdict": verdict})
-    distinct = frame.unique(maintain_order=True)
-    texts = [_name(k, v) for k, v in distinct.iter_rows()]
-    return frame.join(
-        distinct.with_columns(pl.Series("name", texts, dtype=pl.String)),
-        on=["key", "verdict"],
-        how="left",
-        maintain_order="left",
-    )["name"]
+    digits = np.where(scale == 0, 0, np.where(whole >= 100, 0, np.where(whole >= 10, 1, 2)))
+    step = unit // np.array([1, 10, 100])[digits]
+    shown = np.minimum((idle + step // 2) // step, _LARGEST_SHOWN)
+    key = ((shown * 4 + scale) * 4 + digits) * len(VERDICTS) + verdict
+    there = np.zeros(int(key.max(initial=0)) + 1, np.bool_)
+    there[key] = True
+    distinct = np.flatnonzero(there)
+    row = np.cumsum(there) - 1
+    texts = [_name(*divmod(k, len(VERDICTS))) for k in distinct.tolist()] if len(idle) else []
+    return pl.Series(texts, dtype=pl.String), row[key]
 
 
 def _name(key: int, verdict: int) -> str:
