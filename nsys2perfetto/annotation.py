@@ -255,7 +255,19 @@ class Annotations:
         return gaps.idle(self.table.gpu, self.operations.start, self.operations.end, submitted)
 
     @cached_property
-    def causes(self) -> Causes:
+    def process_gaps(self) -> IdleGaps:
+        """Times in which a GPU that several processes share did nothing for one of them.
+
+        The tracks are rows of `table.units`.
+        """
+        o = self.operations
+        gpus = [u.gpu for u in self.table.units]
+        shared = np.array([gpus.count(gpu) > 1 for gpu in gpus], np.bool_)
+        rows = np.flatnonzero(shared[self.table.unit]) if gpus else np.empty(0, np.int64)
+        found = gaps.idle(self.table.unit[rows], o.start[rows], o.end[rows], self._submitted[rows])
+        return IdleGaps(found.track, found.start, found.end, rows[found.previous], rows[found.next])
+
+    def causes_of(self, found: IdleGaps) -> Causes:
         """Why each gap is there."""
         o, events = self.operations, self.calls.events
         work = causes.GpuWork(
@@ -270,21 +282,20 @@ class Annotations:
         host = causes.HostCalls(
             np.asarray(threads[events.code], np.int64), events.start, events.end, self.activity
         )
-        return causes.find(self.gaps, work, host, self._stream_waits(), self._overheads())
+        return causes.find(found, work, host, self._stream_waits(), self._overheads())
 
-    @cached_property
-    def step_of_gap(self) -> I64:
+    def steps_of(self, idle: IdleGaps) -> I64:
         """Row of the step in which each gap begins, of the process whose work ended the gap."""
         found = self.steps.steps
-        answer = np.full(len(self.gaps), -1, np.int64)
+        answer = np.full(len(idle), -1, np.int64)
         if not len(found):
             return answer
-        unit = self.table.unit[self.gaps.next]
+        unit = self.table.unit[idle.next]
         for number in np.unique(found.unit).tolist():
             rows = np.flatnonzero(found.unit == number)
             mine = np.flatnonzero(unit == number)
-            place = np.searchsorted(found.t0[rows], self.gaps.start[mine], side="right") - 1
-            inside = (place >= 0) & (self.gaps.start[mine] < found.t1[rows[np.maximum(place, 0)]])
+            place = np.searchsorted(found.t0[rows], idle.start[mine], side="right") - 1
+            inside = (place >= 0) & (idle.start[mine] < found.t1[rows[np.maximum(place, 0)]])
             answer[mine[inside]] = rows[place[inside]]
         return answer
 

@@ -30,6 +30,10 @@ _GAPS_HELP = (
     "Times in which the GPU had nothing to do, with their cause; arguments gpu_gap.*. Gaps shorter "
     "than --min-gap ({} ns) are not shown."
 )
+_PROCESS_GAPS_HELP = (
+    "Times in which the GPU had nothing to do for this process. Others use it too, so it may have "
+    "been busy for them."
+)
 _FAMILIES = "Kernel time by family"
 _FAMILIES_HELP = (
     "How a steady step's kernel time divides among families of kernels. The slices are shares laid "
@@ -79,19 +83,29 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
         root[number] = tracks.child(None, name, _STEPS_HELP)
     if root:
         _add_steps(result, found, root, pids, tracks, pools)
-    if found.options.gaps and len(found.gaps):
-        parents = _gap_tracks(found, root, tracks)
-        result.slices["idle_gap"] = gap_slices.family(
-            found.gaps,
-            found.causes,
-            steps,
-            found.step_of_gap,
-            table,
-            pids,
-            parents,
-            found.options.min_gap,
-            pools,
-        )
+    if found.options.gaps:
+        for name, gaps, places, category in (
+            ("idle_gap", found.gaps, _gap_tracks(found, root, tracks), gap_slices.CATEGORY),
+            (
+                "process_gap",
+                found.process_gaps,
+                _process_gap_tracks(found, tracks),
+                gap_slices.PROCESS_CATEGORY,
+            ),
+        ):
+            if len(gaps):
+                result.slices[name] = gap_slices.family(
+                    gaps,
+                    found.causes_of(gaps),
+                    steps,
+                    found.steps_of(gaps),
+                    table,
+                    pids,
+                    places,
+                    found.options.min_gap,
+                    pools,
+                    category,
+                )
     if found.options.counters and len(found.operations.start):
         result.gpu_counters = _counters(found)
     return result
@@ -126,18 +140,32 @@ def _add_steps(
         result.counters.append(CounterValues(counter, time[order], rate[order]))
 
 
-def _gap_tracks(found: Annotations, root: dict[int, int], tracks: Tracks) -> dict[int, int]:
-    """A track for the gaps of each GPU: below the steps of its only process that has steps."""
+def _gap_tracks(
+    found: Annotations, root: dict[int, int], tracks: Tracks
+) -> dict[int, tuple[int, int]]:
+    """Track and number of each GPU: below the steps of its only process that has steps."""
     help_text = _GAPS_HELP.format(found.options.min_gap)
     gpus = np.unique(found.gaps.track).tolist()
     result = {}
     for gpu in gpus:
         owners = [track for unit, track in root.items() if found.table.units[unit].gpu == gpu]
         if len(owners) == 1:
-            result[gpu] = tracks.child(owners[0], _GAPS, help_text)
+            track = tracks.child(owners[0], _GAPS, help_text)
         else:
             name = f"{_GAPS} · GPU {gpu}" if len(gpus) > 1 or owners else _GAPS
-            result[gpu] = tracks.child(None, name, help_text)
+            track = tracks.child(None, name, help_text)
+        result[gpu] = (track, gpu)
+    return result
+
+
+def _process_gap_tracks(found: Annotations, tracks: Tracks) -> dict[int, tuple[int, int]]:
+    """Track and GPU of each process that shares a GPU, below the process."""
+    result = {}
+    for number in np.unique(found.process_gaps.track).tolist():
+        unit = found.table.units[number]
+        parent = tracks.process(unit.process)
+        name = f"{_GAPS} of this process · GPU {unit.gpu}"
+        result[number] = (tracks.child(parent, name, _PROCESS_GAPS_HELP), unit.gpu)
     return result
 
 

@@ -186,8 +186,9 @@ def _run(
         shift,
         progress,
     )
+    partial = notes.partial(families, selection) if len(operations.start) else []
     return Conversion(
-        capture=_info(reading, tracks, calls, [*memory.notes, *reading.metrics.notes]),
+        capture=_info(reading, tracks, calls, [*partial, *memory.notes, *reading.metrics.notes]),
         output=out.path,
         output_size=0,
         families=reading.counts,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from nsys2perfetto.nsys import cuda_calls, gpu_work
 from nsys2perfetto.nsys.capture import Capture
-from nsys2perfetto.nsys.events import Events
+from nsys2perfetto.nsys.events import Events, Selection
 from nsys2perfetto.nsys.metadata import Metadata
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.tables import not_shown
@@ -57,6 +59,19 @@ def collect(
     if still_open:
         notes.append(f"{still_open:,} events had no end: they end with the last of their table")
     return notes + _other_tables(capture)
+
+
+def partial(families: Collection[str], selection: Selection) -> list[str]:
+    """What a selection by the user does to gaps, causes and utilization."""
+    missing = [f for f in ("kernel", "memcpy", "memset", "graph", "cuda_api") if f not in families]
+    if not missing and not selection.pids:
+        return []
+    what = [f"without {', '.join(missing)}"] * bool(missing)
+    what += ["of the chosen processes only"] * bool(selection.pids)
+    return [
+        f"gaps, their causes and utilization are computed from what was converted: "
+        f"{' and '.join(what)}"
+    ]
 
 
 def before_reading(capture: Capture, strings: StringTable, metadata: Metadata) -> list[str]:

@@ -10,18 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nsys2perfetto import convert
 from nsys2perfetto.analysis import gaps as analysis
 from nsys2perfetto.annotation import AnnotationOptions
 from samples.builder import Capture, Kernel
 from samples.builder.truth import CPU_KINDS
 from samples.make_samples import SAMPLES
 from tests import manual_sql
-from tests.annotated import (
-    annotated,
-    convert_now,
-    overlap,
-)
+from tests.annotated import annotated, convert_now, idle_intervals, overlap
 from tests.conftest import CAPTURES
+from tests.engine import query
 from tests.gap_checks import BUCKET_NAMES, PARTS, by_bucket, check_gaps, in_one_launch
 from tests.runs import same
 from tests.step_checks import RANDOM, RANDOM_RUN, built, loop, sample
@@ -287,3 +285,27 @@ def test_no_gaps_on_request(open_trace):
     found = annotated(sample("decode_eager"), open_trace, AnnotationOptions(gaps=False))
     assert found.losses == [] and found.gaps == [] and len(found.steps) == 32
     assert "idle_gap" not in found.result.derived
+
+
+def test_each_process_of_a_shared_gpu_has_gaps_of_its_own(tmp_path, open_trace):
+    capture = Capture("3.16.1")
+    capture.gpu()
+    for n, number in enumerate((4242, 4343)):
+        thread = capture.thread(capture.process(number, f"rank{n}"), number, f"rank{n}")
+        loop(capture, thread, 1_000_000 + 2_345 * n, 9, late=3_000 * n)
+    path = capture.save(tmp_path, "shared")
+    work = annotated(path, open_trace).work[0]
+    convert(path, tmp_path / "shared.pftrace")
+    with open_trace(tmp_path / "shared.pftrace") as tp:
+        rows = query.rows(
+            tp,
+            "select ts, dur, extract_arg(arg_set_id, 'gpu_gap.process_id') as pid, "
+            "extract_arg(arg_set_id, 'gpu_gap.idle_ns') as idle from slice "
+            "where category = 'nsys.process_gap' order by ts",
+        )
+    assert all(r["dur"] == r["idle"] for r in rows)
+    for process in (4242, 4343):
+        own = [r for r in work if r["globalPid"] >> 24 & 0xFFFFFF == process]
+        expected = [(a, b) for a, b in idle_intervals(own) if b - a >= 1_000]
+        assert expected
+        assert [(r["ts"], r["ts"] + r["dur"]) for r in rows if r["pid"] == process] == expected

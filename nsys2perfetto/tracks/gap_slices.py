@@ -20,6 +20,8 @@ from nsys2perfetto.wire.template import Placeholders
 I64 = npt.NDArray[np.int64]
 
 CATEGORY = "nsys.gap"
+PROCESS_CATEGORY = "nsys.process_gap"
+"""Gaps of one process on a GPU that others use too: the GPU may have been busy for them."""
 
 _LARGEST_SHOWN = 999_999
 """Seconds: what is longer is damage, and shown as this."""
@@ -33,9 +35,10 @@ def family(
     step_of_gap: I64,
     table: GpuTable,
     pid_of_unit: I64,
-    track_of_gpu: dict[int, int],
+    places: dict[int, tuple[int, int]],
     min_gap: int,
     pools: Pools,
+    category: str = CATEGORY,
 ) -> SliceFamily:
     """The gaps of at least `min_gap` ns.
 
@@ -46,9 +49,10 @@ def family(
         step_of_gap: Row of the step in which each gap begins, -1 for none.
         table: All GPU work.
         pid_of_unit: Process id of each (process, GPU), shape (units,).
-        track_of_gpu: GPU to the uuid of the track for its gaps.
+        places: `gaps.track` to the uuid of its track and its GPU.
         min_gap: ns.
         pools: For names.
+        category: Of the slices.
     """
     rows = np.flatnonzero(gaps.gap >= min_gap)
     idle, verdict = gaps.gap[rows], causes.verdict[rows]
@@ -98,12 +102,12 @@ def family(
         event.MergeFromString(ext.TrackEventExtensions(gpu_gap=gap).SerializeToString())
         annotate(p, event, kinds, iids)
 
-    gpus = sorted(track_of_gpu)
+    keys = sorted(places)
     config = pl.DataFrame(
         {
-            "track": [track_of_gpu[g] for g in gpus],
-            "gpu": gpus,
-            "category_iid": [pools.categories.iid(CATEGORY)] * len(gpus),
+            "track": [places[k][0] for k in keys],
+            "gpu": [places[k][1] for k in keys],
+            "category_iid": [pools.categories.iid(category)] * len(keys),
         },
         schema={"track": pl.Int64, "gpu": pl.Int64, "category_iid": pl.Int64},
     )
@@ -112,7 +116,7 @@ def family(
         config,
         gaps.start[rows],
         gaps.end[rows],
-        np.searchsorted(np.array(gpus, np.int64), gaps.track[rows]).astype(np.uint32),
+        np.searchsorted(np.array(keys, np.int64), gaps.track[rows]).astype(np.uint32),
         fill,
         rows={
             name: RowSlot.fitting(column, name in present)  # type: ignore[arg-type]
