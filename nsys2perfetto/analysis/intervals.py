@@ -236,7 +236,8 @@ class Partition:
 
     Args:
         order: the permutation that sorts the rows by track, start, and longer first, as
-            `nesting.nesting_order` gives it.
+            `nesting.nesting_order` gives it; None for rows of one track that are disjoint, have a
+            length and stand in order already.
         track: shape (n,).
         start: shape (n,), ns.
         end: shape (n,), ns.
@@ -245,26 +246,23 @@ class Partition:
     """
 
     def __init__(
-        self, order: Int64s, track: Int64s, start: Int64s, end: Int64s, kind: Int8s, kinds: int
+        self,
+        order: Int64s | None,
+        track: Int64s,
+        start: Int64s,
+        end: Int64s,
+        kind: Int8s,
+        kinds: int,
     ) -> None:
         self._kinds = kinds
         self._axis = Axis(track, start, end)
-        rank, _ = self._axis.rank(track)
-        begin = self._axis.place(rank, start)[order]
-        reach = np.maximum.accumulate(self._axis.place(rank, end)[order])
-        taken = np.append(np.int64(-1), reach[:-1])[: len(order)]
-        # A row whose end is no news lies inside of an earlier one, or has no length.
-        outer = np.flatnonzero(reach > np.maximum(begin, taken))
-        rows = order[outer]
-        self._key = begin[outer]
-        self._end, self._rank = end[rows], rank[rows]
-        self._kind: Int64s = kind[rows].astype(np.int64)
-        first = start[rows].copy()
-        crossed = np.flatnonzero(begin[outer] < taken[outer])
-        if len(crossed):
-            first[crossed] = self._end[crossed - 1]
-            self._key[crossed] = taken[outer][crossed]
-        length = self._end - first
+        if order is None:
+            rank, _ = self._axis.rank(track[:1])
+            self._key = self._axis.place(np.broadcast_to(rank, len(start)), start)
+            self._end, self._rank, self._kind = end, np.broadcast_to(rank, len(start)), kind
+            length = end - start
+        else:
+            length = self._outermost(order, track, start, end, kind)
         self._begun = np.append(np.int64(0), np.cumsum(length))
         """ns of all kinds before each interval."""
         counts = np.bincount(self._kind, minlength=kinds)
@@ -276,6 +274,26 @@ class Partition:
             if one != self._usual and counts[one]:
                 of_kind = np.flatnonzero(self._kind == one)
                 self._rare[one] = of_kind, np.append(np.int64(0), np.cumsum(length[of_kind]))
+
+    def _outermost(
+        self, order: Int64s, track: Int64s, start: Int64s, end: Int64s, kind: Int8s
+    ) -> Int64s:
+        """Keeps what lies in nothing else; the length of each, ns."""
+        rank, _ = self._axis.rank(track)
+        begin = self._axis.place(rank, start)[order]
+        reach = np.maximum.accumulate(self._axis.place(rank, end)[order])
+        taken = np.append(np.int64(-1), reach[:-1])[: len(order)]
+        # A row whose end is no news lies inside of an earlier one, or has no length.
+        outer = np.flatnonzero(reach > np.maximum(begin, taken))
+        rows = order[outer]
+        self._key = begin[outer]
+        self._end, self._rank, self._kind = end[rows], rank[rows], kind[rows]
+        first = start[rows].copy()
+        crossed = np.flatnonzero(begin[outer] < taken[outer])
+        if len(crossed):
+            first[crossed] = self._end[crossed - 1]
+            self._key[crossed] = taken[outer][crossed]
+        return self._end - first
 
     def split(self, track: Int64s, t0: Int64s, t1: Int64s) -> Int64s:
         """How each ``[t0, t1)`` divides.

@@ -109,4 +109,5 @@ def family_of(
         code.astype(np.uint32),
         rows={"name_iid": RowSlot.fitting(name_iid)},
         values={"name_iid": name_iid},
+        in_order=True,
     )

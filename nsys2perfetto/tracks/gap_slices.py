@@ -124,6 +124,7 @@ def family(
         },
         values=values,
         present=present,
+        in_order=True,
     )
 
 

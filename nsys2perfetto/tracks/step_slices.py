@@ -93,6 +93,7 @@ def family(
             for name, column in values.items()
         },
         values=values,
+        in_order=True,
     )
 
 

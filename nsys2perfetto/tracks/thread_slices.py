@@ -44,6 +44,8 @@ class SliceFamily:
         priority: Between slices of equal time the smaller is outside.
         rows, values, present: Row slots of the begin event, see `Stamper`.
         submissions: GPU operations that each slice submitted, with the operations' event ids.
+        in_order: The slices have tracks of their own, on which they stand one after the other, and
+            the rows are in that order: nothing is left to sort.
     """
 
     name: str
@@ -57,6 +59,7 @@ class SliceFamily:
     values: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     present: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     submissions: tuple[Submissions, I64] | None = None
+    in_order: bool = False
 
     def __len__(self) -> int:
         return len(self.start)
@@ -74,9 +77,21 @@ def packets(
         tracks: Gives the tracks.
         shift: ns added to every timestamp.
     """
-    families = [f for f in families if len(f)]
-    if not families:
-        return
+    ordered = [f for f in families if len(f) and f.in_order]
+    families = [f for f in families if len(f) and not f.in_order]
+    if families:
+        yield from _sorted(families, tracks, shift)
+    for family in ordered:
+        encoder = _Encoder(family, shift)
+        for low in range(0, len(family), CHUNK):
+            rows = np.arange(low, min(low + CHUNK, len(family)))
+            yield ragged.interleave(list(encoder.encode(rows)), len(rows)).data
+
+
+def _sorted(
+    families: list[SliceFamily], tracks: Tracks, shift: int
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Writes families that share tracks."""
     placed = _place(families, tracks)
     encoders = [_Encoder(f, shift) for f in placed.families]
     n = len(placed.order)
