@@ -14,7 +14,7 @@ COLUMNS = {
         "start end deviceId contextId streamId correlationId globalPid demangledName shortName "
         "mangledName cacheConfig registersPerThread gridX gridY gridZ blockX blockY blockZ "
         "staticSharedMemory dynamicSharedMemory localMemoryPerThread sharedMemoryExecuted "
-        "graphNodeId sharedMemoryLimitConfig"
+        "graphNodeId greenContextId launchType"
     ),
     "CUPTI_ACTIVITY_KIND_RUNTIME": (
         "start end eventClass globalTid correlationId nameId returnValue"
