@@ -93,16 +93,17 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
                 gap_slices.PROCESS_CATEGORY,
             ),
         ):
-            if len(gaps):
+            # The short ones, often half of them, need no verdict either.
+            shown = gaps.take(np.flatnonzero(gaps.gap >= found.options.min_gap))
+            if len(shown):
                 result.slices[name] = gap_slices.family(
-                    gaps,
-                    found.causes_of(gaps),
+                    shown,
+                    found.causes_of(shown),
                     steps,
-                    found.steps_of(gaps),
+                    found.steps_of(shown),
                     table,
                     pids,
                     places,
-                    found.options.min_gap,
                     pools,
                     category,
                 )

@@ -92,7 +92,7 @@ class IdleGaps:
     def __len__(self) -> int:
         return len(self.track)
 
-    def take(self, rows: slice) -> IdleGaps:
+    def take(self, rows: slice | Int64s) -> IdleGaps:
         """Some of the gaps."""
         return IdleGaps(
             self.track[rows],

@@ -36,11 +36,10 @@ def family(
     table: GpuTable,
     pid_of_unit: I64,
     places: dict[int, tuple[int, int]],
-    min_gap: int,
     pools: Pools,
     category: str = CATEGORY,
 ) -> SliceFamily:
-    """The gaps of at least `min_gap` ns.
+    """The gaps as slices.
 
     Args:
         gaps: From `gaps.idle`.
@@ -50,31 +49,29 @@ def family(
         table: All GPU work.
         pid_of_unit: Process id of each (process, GPU), shape (units,).
         places: `gaps.track` to the uuid of its track and its GPU.
-        min_gap: ns.
         pools: For names.
         category: Of the slices.
     """
-    rows = np.flatnonzero(gaps.gap >= min_gap)
-    idle, verdict = gaps.gap[rows], causes.verdict[rows]
-    before, after = gaps.previous[rows], gaps.next[rows]
-    step = step_of_gap[rows]
+    idle, verdict = gaps.gap, causes.verdict
+    before, after = gaps.previous, gaps.next
+    step = step_of_gap
     in_step = step >= 0
     some = np.maximum(step, 0)
     event_id = table.operations.event_id
-    known = causes.mostly[rows] != NONE
+    known = causes.mostly != NONE
     distinct, name = names(idle, verdict)
     values: dict[str, npt.NDArray[np.generic]] = {
         "name_iid": pools.names.iids(distinct).to_numpy()[name],
         "idle_ns": idle,
         "bucket": bucket(idle) + 1,
         "cause": verdict + 1,
-        "pace": np.where(causes.host_paced[rows], ext.HOST, ext.DEVICE),
-        "mostly": causes.mostly[rows] + 1,
+        "pace": np.where(causes.host_paced, ext.HOST, ext.DEVICE),
+        "mostly": causes.mostly + 1,
         "previous_event_id": event_id[before],
         "next_event_id": event_id[after],
         "previous": table.name[before],
         "next": table.name[after],
-        "launch_lateness_ns": causes.lateness[rows],
+        "launch_lateness_ns": causes.lateness,
         "process_id": pid_of_unit[table.unit[after]],
         "run": steps.run[some] if len(steps) else some,
         "step": steps.step[some] if len(steps) else some,
@@ -87,7 +84,7 @@ def family(
         "launch_lateness_ns": known,
     }
     for activity, part in zip(ACTIVITIES, causes.split, strict=True):
-        values[f"{activity}_ns"] = part[rows]
+        values[f"{activity}_ns"] = part
     values = {name: compact(column) for name, column in values.items()}
     kinds: dict[str, AnnotationKind] = {"previous": "text", "next": "text"}
     iids = pools.annotations.lookup(kinds)
@@ -114,9 +111,9 @@ def family(
     return SliceFamily(
         "idle_gap",
         config,
-        gaps.start[rows],
-        gaps.end[rows],
-        np.searchsorted(np.array(keys, np.int64), gaps.track[rows]).astype(np.uint32),
+        gaps.start,
+        gaps.end,
+        np.searchsorted(np.array(keys, np.int64), gaps.track).astype(np.uint32),
         fill,
         rows={
             name: RowSlot.fitting(column, name in present)  # type: ignore[arg-type]
