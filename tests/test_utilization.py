@@ -127,3 +127,21 @@ def test_default_window_is_a_round_number_and_gives_few_samples(step_ns, total_n
     window = utilization.default_window(int64s(step_ns), total_ns)
     assert str(window).rstrip("0") in {"1", "2", "5"}
     assert total_ns / window <= utilization.MOST_WINDOWS
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 50)), max_size=30),
+    st.lists(st.integers(-5, 260), min_size=2, max_size=12, unique=True),
+    st.sampled_from([0, 4 * 10**18]),
+)
+def test_what_lies_in_each_window_equals_brute_force(intervals, edges, base):
+    start = np.array([s for s, _ in intervals], np.int64) + base
+    end = start + np.array([d for _, d in intervals], np.int64)
+    cuts = np.sort(np.array(edges, np.int64)) + base
+    expected = [
+        sum(
+            max(0, min(e, b) - max(s, a)) for s, e in zip(start.tolist(), end.tolist(), strict=True)
+        )
+        for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+    ]
+    assert utilization.covered_ns(start, end, cuts).tolist() == expected

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 Int64s = NDArray[np.int64]
 Int8s = NDArray[np.int8]
-UInt64s = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 Float64s = NDArray[np.float64]
 

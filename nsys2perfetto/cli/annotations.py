@@ -57,12 +57,6 @@ _OPTIONS = (
     click.option("--no-counters", is_flag=True, help="No computed counters."),
 )
 
-NAMES = (
-    "step_kernels", "step_nvtx", "step_graph", "no_steps", "warmup", "min_gap", "no_gaps",
-    "util_window", "no_counters",
-)  # fmt: skip
-"""The parameters that these options fill."""
-
 
 def annotation_options(command: F) -> F:
     """Adds the options to a command."""

@@ -21,7 +21,7 @@ UNITS = {
 """Unit to ns; both micro signs of Unicode, and the unit names of `nsys stats --timeunit`."""
 
 LIMIT = 1 << 62
-"""ns: as far from 0 as an event can be (nsys.events.TIME_LIMIT)."""
+"""ns: as far from 0 as an event can be (nsys.events.LATEST)."""
 
 _TIME = re.compile(r"([+-]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?)\s*([A-Za-zµμ]*)")
 

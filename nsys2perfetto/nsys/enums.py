@@ -29,18 +29,12 @@ MIGRATION_CAUSE = {
 }  # fmt: skip
 """ENUM_CUDA_UNIF_MEM_MIGRATION."""
 
-SYNC_TYPE = {0: "unknown", 1: "event", 2: "stream wait event", 3: "stream", 4: "context"}
-"""ENUM_CUPTI_SYNC_TYPE."""
-
 LAUNCH_TYPE = {0: "Unknown", 1: "Regular", 2: "Cooperative single device",
                3: "Cooperative multi device"}  # fmt: skip
 """ENUM_CUDA_KERNEL_LAUNCH_TYPE."""
 
 CACHE_CONFIG = {0: "PreferNone", 1: "PreferShared", 2: "PreferL1", 3: "PreferEqual"}
 """ENUM_CUDA_FUNC_CACHE_CONFIG, in the words of cudaFuncCache."""
-
-SHARED_MEMORY_LIMIT = {0: "Default", 1: "Optin"}
-"""ENUM_CUDA_SHARED_MEM_LIMIT_CONFIG."""
 
 SEVERITY = {0: "Unknown", 1: "Info", 2: "Warning", 3: "Error", 4: "Fatal"}
 """ENUM_DIAGNOSTIC_SEVERITY_LEVEL."""

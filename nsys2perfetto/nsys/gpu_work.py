@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from nsys2perfetto.nsys import events
 from nsys2perfetto.nsys.capture import Capture, Columns
-from nsys2perfetto.nsys.enums import UNIFIED_KINDS
 from nsys2perfetto.nsys.events import Events, Selection
 
 KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
@@ -61,11 +60,6 @@ def graph_launches(capture: Capture, selection: Selection) -> Events:
     return _read(
         capture, GRAPH_TRACE, {**_QUEUE, "graphId": "int", "graphExecId": "int"}, {}, selection
     )
-
-
-def is_migration(copy_kind: int | None) -> bool:
-    """Whether a copy is a unified-memory migration: no stream's and no call's work."""
-    return copy_kind in UNIFIED_KINDS
 
 
 def _read(

@@ -122,10 +122,6 @@ class Nvtx:
             events.valid,
         )
 
-    def mark_count(self) -> int:
-        """How many marks there are."""
-        return int((self.type == nvtx.MARK).sum())
-
     def _slices(self, mask: npt.NDArray[np.bool_], slots: pl.DataFrame) -> SliceFamily:
         events = self.events.take(mask)
         return SliceFamily(
