@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nsys2perfetto import __version__, annotation_tracks, notes, outputs
-from nsys2perfetto.annotation import AnnotationOptions, Annotations
+from nsys2perfetto.annotation import AnnotationOptions
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import OutputError, UsageError
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.nsys import cuda_calls, gpus, nvtx, source
+from nsys2perfetto.model import read
+from nsys2perfetto.nsys import cuda_calls, source
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
 from nsys2perfetto.nsys.source import printable
@@ -129,26 +130,10 @@ def _run(
     progress: Progress,
 ) -> Conversion:
     """Reads, joins and writes."""
-    reading = Reading(capture, selection, families, progress)
-    tracks = reading.name_tracks()
-    first, _ = reading.span
-    shift = max(0, -first)
-
-    progress("joining", 3, 4)
-    gpu = GpuSequence(
-        reading.work,
-        reading.strings,
-        reading.gpus,
-        tracks,
-        gpus.stream_names(capture),
-        sampled={samples.gpu for samples in reading.metrics.sets},
-    )
-    operations = Operations.of(gpu.families)
-    calls = cuda_api.join(reading.calls, operations, reading.strings)
-    pools = Pools()
-    ranges = nvtx_tracks.prepare(
-        reading.ranges, nvtx.names(capture, reading.strings), reading.strings, pools
-    )
+    model = read(capture, selection, families, annotate, progress)
+    reading, tracks, gpu, operations = model.reading, model.tracks, model.gpu, model.operations
+    calls, pools, ranges, found = model.calls, model.pools, model.ranges, model.annotations
+    (first, _), shift = reading.span, model.shift
     derived: dict[str, SliceFamily] = {}
     slices = [
         *_cuda(reading, calls, operations, pools, tracks, derived),
@@ -160,7 +145,6 @@ def _run(
     if projected is not None:
         derived["nvtx_projection"] = projected
 
-    found = Annotations(reading, gpu, operations, calls, ranges, pools, annotate)
     added = annotation_tracks.make(found, tracks, pools)
     derived |= added.slices
     memory = memory_counters.prepare(
