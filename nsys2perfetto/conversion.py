@@ -154,6 +154,8 @@ def _run(
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
     if choices := found.choices():
         facts["decode_steps"] = "; ".join(choices)
+    if annotate.gaps and len(operations.start):
+        facts["min_gap_ns"] = annotate.min_gap
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))

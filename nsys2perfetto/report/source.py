@@ -35,9 +35,9 @@ SUMMARY: Schema = {
 }
 """Durations by name, the columns of `nsys stats -r cuda_gpu_kern_sum` and `cuda_api_sum`.
 
-`time_pct` is percent of the sum of `total_ns` of all rows; `stddev_ns` is as nsys has it (NSYS_SCHEMA
-section 7); `med_ns`, `p95_ns` and `p99_ns` interpolate linearly between neighbours, as the engine's
-`percentile` does.
+`time_pct` is percent of the sum of `total_ns` of all rows; `stddev_ns` is the one of `nsys stats`;
+`med_ns`, `p95_ns` and `p99_ns` interpolate linearly between neighbours, as the engine does in
+`percentile`.
 """
 
 COPY_SUMMARY: Schema = {**SUMMARY, "total_bytes": _INT, "gb_per_s": _REAL}
@@ -154,8 +154,8 @@ STEP: Schema = {
     "allocation_count": _INT,
     "steps_per_second": _REAL,
 }
-"""Decode steps. `step` is the number of the marker that ends it, as the manual counts: 1, 2, ... for
-each process on each GPU (`decode_step.number` in a trace). `phase` is in lower case.
+"""Decode steps. `step` is the number of the marker that ends it, as the manual counts: 1, 2, ...
+for each process on each GPU (`decode_step.number` in a trace). `phase` is in lower case.
 """
 
 STEP_KERNEL: Schema = {
