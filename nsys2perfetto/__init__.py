@@ -5,6 +5,9 @@
     result = nsys2perfetto.convert("trace.sqlite")
     print(result.output, result.events_written)
 
+    with nsys2perfetto.open_trace("trace.pftrace") as trace:
+        print(trace.steps())
+
 Everything heavy is imported on first use, so `import nsys2perfetto` costs nothing.
 """
 
@@ -14,12 +17,20 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["Nsys2PerfettoError", "__version__", "convert", "inspect"]
+__all__ = [
+    "Nsys2PerfettoError",
+    "Trace",
+    "__version__",
+    "convert",
+    "inspect",
+    "open_trace",
+]
 
 if TYPE_CHECKING:
     from nsys2perfetto.conversion import convert
     from nsys2perfetto.errors import Nsys2PerfettoError
     from nsys2perfetto.inspection import inspect
+    from nsys2perfetto.query.session import Trace, open_trace
 
 
 def __getattr__(name: str) -> object:
@@ -27,6 +38,7 @@ def __getattr__(name: str) -> object:
     import importlib  # noqa: PLC0415 - keeps `import nsys2perfetto` free
 
     homes = {"convert": "conversion", "inspect": "inspection", "Nsys2PerfettoError": "errors"}
+    homes |= {"open_trace": "query.session", "Trace": "query.session"}
     if name in homes:
         return getattr(importlib.import_module(f"nsys2perfetto.{homes[name]}"), name)
     raise AttributeError(f"module 'nsys2perfetto' has no attribute {name!r}")

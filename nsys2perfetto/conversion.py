@@ -15,13 +15,12 @@ import numpy.typing as npt
 from nsys2perfetto import __version__, annotation_tracks, notes, outputs
 from nsys2perfetto.annotation import AnnotationOptions
 from nsys2perfetto.annotation_tracks import AnnotationTracks
-from nsys2perfetto.errors import OutputError, UsageError
+from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.model import read
 from nsys2perfetto.nsys import cuda_calls, source
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
-from nsys2perfetto.nsys.source import printable
 from nsys2perfetto.reading import Progress, Reading
 from nsys2perfetto.result import CaptureInfo, Conversion, GpuInfo
 from nsys2perfetto.tracks import (
@@ -43,7 +42,7 @@ from nsys2perfetto.tracks.memory_counters import MemoryCounters
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import SliceFamily
-from nsys2perfetto.wire import packets, writer
+from nsys2perfetto.wire import packets
 from nsys2perfetto.wire.writer import TraceWriter
 
 
@@ -100,7 +99,7 @@ def convert(
                 )
             return result.of_size(target.stat().st_size)
         except OSError as error:
-            raise _output_error(target, error) from None
+            raise outputs.failure(target, error) from None
 
 
 def _chosen(only: Collection[str], skip: Collection[str]) -> set[str]:
@@ -108,17 +107,6 @@ def _chosen(only: Collection[str], skip: Collection[str]) -> set[str]:
         if name not in FAMILIES:
             raise UsageError(f"no family {name!r}: there are {', '.join(FAMILIES)}")
     return (set(only) or set(FAMILIES)) - set(skip)
-
-
-def _output_error(target: Path, error: OSError) -> OutputError:
-    name = printable(str(target))
-    if writer.is_no_space(error):
-        return OutputError(f"{name}: no space left on the device; nothing was written")
-    if isinstance(error, PermissionError):
-        return OutputError(f"{name}: no permission to write there; name another output with -o")
-    if isinstance(error, FileNotFoundError):
-        return OutputError(f"{name}: its folder does not exist")
-    return OutputError(f"{name}: cannot write it: {error.strerror or error}")
 
 
 def _run(

@@ -31,3 +31,25 @@ class CaptureError(Nsys2PerfettoError):
 
 class OutputError(Nsys2PerfettoError):
     """The trace cannot be written: no permission, no space, the pipe is gone."""
+
+
+class TraceError(Nsys2PerfettoError):
+    """The trace to be asked cannot be read: missing, empty, not a trace, damaged."""
+
+
+class EngineError(Nsys2PerfettoError):
+    """The trace processor cannot be had, is too old, does not start, or has died."""
+
+
+class QueryError(Nsys2PerfettoError):
+    """The SQL is wrong.
+
+    The text is the engine's reason, with line and column; `excerpt` shows the place.
+
+    Attributes:
+        excerpt: Lines of SQL with a caret under the place, the innermost last; may be empty.
+    """
+
+    def __init__(self, message: str, excerpt: str = "") -> None:
+        super().__init__(message)
+        self.excerpt = excerpt

@@ -44,12 +44,12 @@ def plan(captures: Sequence[Path], output: str | None) -> list[tuple[Path, Path]
         if other is not capture:
             raise UsageError(
                 f"{_shown(capture)} is named twice"
-                if _same(other, capture)
+                if same(other, capture)
                 else f"{_shown(other)} and {_shown(capture)} would both become {_shown(target)}: "
                 f"convert them one by one, with -o"
             )
         for source in captures:
-            if _same(source, target):
+            if same(source, target):
                 raise UsageError(f"{_shown(target)} is the capture itself: name another output")
     return jobs
 
@@ -89,7 +89,37 @@ def _output_of(capture: Path, output: str | None, count: int) -> Path:
     return folder
 
 
-def _same(a: Path, b: Path) -> bool:
+def write(target: Path, data: bytes) -> None:
+    """Writes a whole file beside its final name and renames it; compressed if it ends in `.gz`.
+
+    Raises:
+        OutputError: It cannot be written; nothing is left then.
+    """
+    from nsys2perfetto.wire.writer import TraceWriter  # noqa: PLC0415 - imports NumPy
+
+    try:
+        with TraceWriter(target) as out:
+            out.write(data)
+    except OSError as error:
+        raise failure(target, error) from None
+
+
+def failure(target: Path, error: OSError) -> OutputError:
+    """Why a file could not be written, for the user."""
+    from nsys2perfetto.wire.writer import is_no_space  # noqa: PLC0415 - imports NumPy
+
+    name = _shown(target)
+    if is_no_space(error):
+        return OutputError(f"{name}: no space left on the device; nothing was written")
+    if isinstance(error, PermissionError):
+        return OutputError(f"{name}: no permission to write there; name another output with -o")
+    if isinstance(error, FileNotFoundError):
+        return OutputError(f"{name}: its folder does not exist")
+    return OutputError(f"{name}: cannot write it: {error.strerror or error}")
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether both name the same file, which exists."""
     try:
         return a.samefile(b)
     except (OSError, ValueError):

@@ -20,6 +20,7 @@ from nsys2perfetto.cli.main import run
 from samples.builder.scenarios import SCENARIOS
 from tests.command import another_program
 from tests.engine.locate import REPOSITORY
+from tests.sessions import in_process
 
 PAGES = sorted(
     REPOSITORY / name
@@ -109,6 +110,8 @@ def playground():
         (folder / "samples").mkdir()
         for copy in ("samples/decode_eager.sqlite", "trace.sqlite", LOCKED):
             shutil.copy(eager, folder / copy)
+        shutil.copy(eager, folder / "before.sqlite")
+        shutil.copy(eager.with_name("decode_graph.sqlite"), folder / "after.sqlite")
         SCENARIOS["graph_level"](folder).path.rename(folder / "graphs.sqlite")
         (folder / "report.nsys-rep").write_bytes(b"NSYS report, which only nsys can read")
         (folder / "empty.sqlite").touch()
@@ -131,7 +134,11 @@ def output(command):
     program, *arguments = shlex.split(command)
     assert program == "nsys2perfetto", command
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        in_process(),
+    ):
         run(arguments)
     return printed.getvalue()
 

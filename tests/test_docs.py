@@ -6,19 +6,26 @@ import click
 import pytest
 
 import nsys2perfetto
+from nsys2perfetto import errors
 from nsys2perfetto.analysis import gaps, kernel_families, markers, occupancy
 from nsys2perfetto.cli.main import commands
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.protos import extensions_pb2 as ext
+from nsys2perfetto.query import package
+from nsys2perfetto.query.result import Result
+from nsys2perfetto.sql import PACKAGE
 from nsys2perfetto.tables import TABLES
 from nsys2perfetto.tracks import call_tables
 from samples.builder.scenarios import SCENARIOS
 from tests import documents, manual_sql
 from tests.documents import PAGES, REPOSITORY, name_of, quoted, tables
 from tests.engine import query
+from tests.sessions import in_process
+from tests.test_query_session import VARIANTS, methods
 
 TRACE_PAGE = REPOSITORY / "docs" / "trace.md"
 CLI_PAGE = REPOSITORY / "docs" / "cli.md"
+PYTHON_PAGE = REPOSITORY / "docs" / "python.md"
 SQL_PAGE = REPOSITORY / "docs" / "sql.md"
 STEPS_PAGE = REPOSITORY / "docs" / "steps.md"
 
@@ -87,8 +94,9 @@ def documented_arguments():
 @pytest.mark.parametrize(("where", "sql"), documents.all_blocks("sql"))
 def test_sql_runs_and_finds_something(where, sql, traces, open_trace):
     found = []
+    packages = [PACKAGE] if "MODULE nsys." in sql else []
     for path in traces:
-        with open_trace(path) as tp:
+        with open_trace(path, packages) as tp:
             found += query.rows(tp, sql)
         if found and "FROM stats" not in sql:
             return
@@ -131,7 +139,7 @@ def test_idle_gaps_add_up_in_the_queries(traces, open_trace):
 @pytest.mark.parametrize(("where", "code"), documents.all_blocks("python"))
 def test_python_runs_and_prints(where, code, open_trace, monkeypatch, capsys):
     monkeypatch.setattr("perfetto.trace_processor.TraceProcessor", open_trace)
-    with documents.playground():
+    with documents.playground(), in_process():
         if "trace.sqlite" not in code:
             nsys2perfetto.convert("trace.sqlite")
         exec(compile(code, where, "exec"), {"__name__": "__main__"})
@@ -233,6 +241,28 @@ def test_the_families_and_their_tables_are_those_of_the_code():
     assert quoted(listed) == list(FAMILIES)
 
 
+def test_the_methods_of_a_session_and_their_views_are_those_of_the_code():
+    rows = tables(PYTHON_PAGE.read_text(encoding="utf-8"), "method")
+    calls = [re.fullmatch(r"(\w+)\((.*)\)", quoted(row[0])[0]) for row in rows]
+    documented = {call[1]: quoted(row[1]) for call, row in zip(calls, rows, strict=True)}
+    assert [name for name in documented if not name.startswith("to_")] == methods()
+    assert {view for views in documented.values() for view in views} == {
+        name for name in package.views() if not name.endswith(("_full", "_all_gpus"))
+    }
+    for call in calls:
+        assert (VARIANTS.get(call[1], "") in call[2]) and bool(call[2]) == (call[1] in VARIANTS)
+    conversions = {name for name in vars(Result) if name.startswith("to_")}
+    assert {name for name in documented if name.startswith("to_")} == conversions
+
+
+def test_the_errors_of_sessions_are_those_of_the_code():
+    [rows] = [tables(PYTHON_PAGE.read_text(encoding="utf-8"), "error")]
+    known = {
+        name for name in vars(errors) if name.endswith("Error") and name != "Nsys2PerfettoError"
+    }
+    assert {name for row in rows for name in quoted(row[0])} == known
+
+
 def test_the_metadata_are_those_of_the_code(facts):
     _, _, metadata = facts
     assert {name for cells in tables(trace_page(), "name") for name in quoted(cells[0])} == metadata
@@ -245,7 +275,15 @@ def test_the_compute_capabilities_are_those_of_the_code():
 
 
 @pytest.mark.parametrize(
-    ("section", "command"), [("convert", "convert"), ("info", "info"), ("Without a command", None)]
+    ("section", "command"),
+    [
+        ("convert", "convert"),
+        ("info", "info"),
+        ("report", "report"),
+        ("query", "query"),
+        ("compare", "compare"),
+        ("Without a command", None),
+    ],
 )
 def test_every_option_is_documented(section, command):
     with click.Context(commands) as context:

@@ -15,7 +15,10 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("norm", r"norm|rms"),
     ("quantization", r"quant|dequant|fp8_|int8_|scaled_(fp8|int8)"),
     ("moe", r"moe|expert|grouped_gemm_router|router"),
-    ("gemm", r"gemm|gemv|cutlass|cublas|matmul|mat_mul|mul_mat|mlp|linear|wgmma|xmma|splitK|dot_"),
+    (
+        "gemm",
+        r"gemm|gemv|cutlass|cublas|matmul|mat_mul|mul_mat|mlp|linear|wgmma|xmma|nvjet|splitK|dot_",
+    ),
     ("softmax", r"softmax"),
     ("activation", r"silu|gelu|relu|swiglu|sigmoid|act_and_mul|activation"),
     ("embedding", r"embed|gather|index_select|get_rows"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = (
+_STEP_OPTIONS = (
     click.option(
         "--step-kernel",
         "step_kernels",
@@ -47,6 +47,8 @@ _OPTIONS = (
         metavar="TIME",
         help="Show idle gaps of the GPU from this length on. Default: 1us.",
     ),
+)
+_TRACE_OPTIONS = (
     click.option("--no-gaps", is_flag=True, help="No slices for idle gaps."),
     click.option(
         "--util-window",
@@ -58,15 +60,27 @@ _OPTIONS = (
 )
 
 
+_OF_TRACES = {"no_gaps": False, "util_window": None, "no_counters": False}
+"""What `_TRACE_OPTIONS` mean where a command does not have them."""
+
+
 def annotation_options(command: F) -> F:
-    """Adds the options to a command."""
-    for option in reversed(_OPTIONS):
+    """Adds all options to a command that writes traces."""
+    for option in reversed((*_STEP_OPTIONS, *_TRACE_OPTIONS)):
+        command = option(command)
+    return command
+
+
+def step_options(command: F) -> F:
+    """Adds those options to a command that matter where no trace is written."""
+    for option in reversed(_STEP_OPTIONS):
         command = option(command)
     return command
 
 
 def check(given: dict[str, Any]) -> None:
     """Raises a UsageError where options contradict each other, or a value or pattern is wrong."""
+    given = _OF_TRACES | given
     rules = {
         "--step-kernel": bool(given["step_kernels"]),
         "--step-nvtx": bool(given["step_nvtx"]),
@@ -96,6 +110,7 @@ def build(given: dict[str, Any]) -> AnnotationOptions:
     from nsys2perfetto.analysis import steps  # noqa: PLC0415 - imports numpy and polars
     from nsys2perfetto.annotation import AnnotationOptions  # noqa: PLC0415
 
+    given = _OF_TRACES | given
     rule = steps.AUTO
     patterns: tuple[str, ...] = ()
     if given["step_kernels"]:

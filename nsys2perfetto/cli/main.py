@@ -20,6 +20,9 @@ DEFAULT = "convert"
 COMMANDS = {
     "convert": "Write a Perfetto trace of each capture (the default command).",
     "info": "Tell what is inside a capture, without converting it.",
+    "report": "Tell where the time goes: one page, or a single table.",
+    "query": "Ask a trace or a capture with SQL.",
+    "compare": "Tell what changed between two captures or traces.",
 }
 """Name to one line of help. Each is the object `command` of the module `cli/NAME.py`."""
 
@@ -29,6 +32,10 @@ nsys2perfetto trace.sqlite -o out.pftrace.gz --force
 nsys2perfetto trace.sqlite --range 1.5s:2s --skip osrt
 nsys2perfetto run1.sqlite run2.sqlite -o traces/
 nsys2perfetto info trace.sqlite             tells what is inside
+nsys2perfetto report trace.sqlite           where the time goes
+nsys2perfetto report gap_total trace.sqlite --format json
+nsys2perfetto query trace.pftrace "SELECT * FROM nsys_step"
+nsys2perfetto compare before.sqlite after.sqlite --fail-above 5
 """
 
 

@@ -197,14 +197,21 @@ def orphans(found: Waits, events: Events, pools: Pools, tracks: Tracks) -> Slice
     return SliceFamily("cuda_wait", config, lonely.start, lonely.end, code)
 
 
+def woken(found: Waits, calls: Calls, operations: Operations) -> tuple[I64, I64]:
+    """Which waits were still waiting when the awaited work ended, and when that was, ns."""
+    if not len(operations.end):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    ends = operations.end[np.maximum(found.awaited, 0)]
+    begin, finish = calls.events.start[found.call], calls.events.end[found.call]
+    rows = np.flatnonzero((found.awaited >= 0) & (ends >= begin) & (ends < finish))
+    return rows, ends[rows]
+
+
 def family(found: Waits, calls: Calls, operations: Operations, pools: Pools) -> SliceFamily | None:
     """A slice `wake-up` inside each call that was still waiting when the awaited work ended."""
     if not len(operations.end):
         return None
-    ends = operations.end[np.maximum(found.awaited, 0)]
-    begin, finish = calls.events.start[found.call], calls.events.end[found.call]
-    waited = (found.awaited >= 0) & (ends >= begin) & (ends < finish)
-    rows = np.nonzero(waited)[0]
+    rows, since = woken(found, calls, operations)
     config = pl.DataFrame({
         "thread": calls.events.config["globalTid"].to_numpy()[calls.events.code[found.call[rows]]],
         "kind": found.kind[rows].replace_strict(_KINDS, default=0, return_dtype=pl.Int64),
@@ -232,8 +239,8 @@ def family(found: Waits, calls: Calls, operations: Operations, pools: Pools) -> 
     return SliceFamily(
         "wake_up",
         slots,
-        ends[rows],
-        finish[rows],
+        since,
+        calls.events.end[found.call[rows]],
         code,
         fill,
         PRIORITY,

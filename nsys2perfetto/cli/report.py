@@ -1,0 +1,208 @@
+"""`nsys2perfetto report [NAME] CAPTURE|TRACE`: the page, or one of the named reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nsys2perfetto import outputs
+from nsys2perfetto.cli import memory, terminal
+from nsys2perfetto.cli.annotations import build, check, step_options
+from nsys2perfetto.cli.options import many, one, parse_pids, parse_range, parse_time
+from nsys2perfetto.cli.progress import Progress
+from nsys2perfetto.errors import UsageError
+from nsys2perfetto.nsys.source import printable
+from nsys2perfetto.report import names
+
+if TYPE_CHECKING:
+    from nsys2perfetto.report.render import Document
+
+FORMATS = ("table", "csv", "json", "markdown")
+_EXTENSIONS = {".csv": "csv", ".json": "json", ".md": "markdown"}
+_MORE = "Reports:\n\n\b\n" + "\n".join(f"{name:<22} {text}" for name, text in names.NAMES.items())
+
+
+@click.command(
+    "report",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_MORE,
+)
+@click.argument("words", metavar="[NAME] CAPTURE|TRACE", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="Default: what the name of the output says, or else table.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Write to a file instead of standard output; compressed if it ends in .gz.",
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most N rows of each ranking. Default: 10 on the page, else all.",
+)
+@click.option("--full-names", is_flag=True, help="Kernels by their demangled names.")
+@click.option(
+    "--all-gpus",
+    is_flag=True,
+    help="gap_total, gap_buckets, big_gaps: take all GPUs as one, as the nsys manual's SQL does.",
+)
+@click.option(
+    "--longer-than",
+    callback=one(parse_time),
+    default="1ms",
+    metavar="TIME",
+    help="big_gaps: only gaps longer than this. Default: 1ms.",
+)
+@click.option(
+    "--kernel-families",
+    "families",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="More families of kernels: lines `family: regular expression`, tried before the own ones.",
+)
+@click.option(
+    "--range",
+    "span",
+    callback=one(parse_range),
+    metavar="START:END",
+    help="Only events of a capture that overlap this time: 1.5s:2s; either side may be empty.",
+)
+@click.option(
+    "--pid",
+    "pids",
+    callback=many(parse_pids),
+    multiple=True,
+    metavar="PID",
+    help="Only events of this process of a capture; several with commas.",
+)
+@step_options
+@click.option(
+    "--engine",
+    metavar="PATH",
+    help="For a trace: the trace_processor_shell to use, v55 or later. Default: "
+    "$NSYS2PERFETTO_ENGINE, one on the PATH, or else one that is downloaded once.",
+)
+def command(
+    *,
+    words: tuple[str, ...],
+    format_: str | None,
+    output: str | None,
+    force: bool,
+    families: Path | None,
+    **given: Any,
+) -> None:
+    """Tell where the time goes: one page, or a single table by name.
+
+    The page has the verdict first, then what it is made of: kernels, gaps and their causes, the
+    steady decode step taken apart, step times, CUDA calls. A capture is read directly; a trace is
+    asked with SQL, which needs a trace processor.
+    """
+    name, number, path = _arguments(words)
+    check(given)
+    target = None if output is None else Path(output)
+    if target is not None:
+        outputs.check(target, force)
+        if outputs.same(path, target):
+            raise UsageError(f"{printable(str(path))} is what is reported on: name another output")
+    chosen = _format(format_, output)
+    memory.keep_freed_memory()
+    document = _report(name, number, path, families, given)
+    made = _text(document, chosen, path, is_file=target is not None)
+    if target is not None:
+        outputs.write(target, f"{made}\n".encode())
+    else:
+        click.echo(made)
+
+
+def _arguments(words: tuple[str, ...]) -> tuple[str | None, int | None, Path]:
+    """Name of the report (None for the page), number of the step, and the file.
+
+    The file is last. A single word is a file, also where a report is called so, if there is one.
+    """
+    *first, last = words
+    if not first:
+        if names.find(last) and not Path(last).exists():
+            raise UsageError(f"{last} of what? Name a capture or a trace: report {last} CAPTURE")
+        return None, None, Path(last)
+    name = names.find(first[0])
+    if name is None:
+        if names.find(last):
+            shown = printable(f"report {last} {first[0]}")
+            raise UsageError(f"the name of the report comes first: {shown}")
+        raise names.unknown(first[0])
+    wanted = f"report {name}{' N' * (name == names.STEP)} CAPTURE"
+    if len(first) != 1 + (name == names.STEP):
+        raise UsageError(f"not so many words, or too few: {wanted}")
+    if name != names.STEP:
+        return name, None, Path(last)
+    if not first[1].isascii() or not first[1].isdecimal():
+        raise UsageError(f"{printable(first[1])} is no number of a step: {wanted}")
+    return name, int(first[1]), Path(last)
+
+
+def _format(given: str | None, output: str | None) -> str:
+    if given is None and output is not None:
+        given = _EXTENSIONS.get(Path(output.removesuffix(".gz")).suffix.lower())
+    return given or "table"
+
+
+def _report(
+    name: str | None, number: int | None, path: Path, families: Path | None, given: dict[str, Any]
+) -> Document:
+    from nsys2perfetto.report import kernel_groups, page, reports  # noqa: PLC0415 - import polars
+    from nsys2perfetto.report.opening import open_source  # noqa: PLC0415
+
+    options = reports.Options(
+        full_names=given["full_names"],
+        all_gpus=given["all_gpus"],
+        top=given["top"],
+        longer_than=given["longer_than"],
+        families=kernel_groups.load(families),
+        step=number,
+    )
+    start, end = given["span"] or (None, None)
+    visible = terminal.is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+    with (
+        Progress(path.name, visible) as progress,
+        open_source(
+            path,
+            engine=given["engine"],
+            start=start,
+            end=end,
+            pids=given["pids"],
+            annotate=build(given),
+            progress=progress,
+        ) as tables,
+    ):
+        if name is None:
+            return page.build(tables, options)
+        return reports.REPORTS[name](tables, options)
+
+
+def _text(document: Document, chosen: str, path: Path, is_file: bool) -> str:
+    from nsys2perfetto.cli import report_text  # noqa: PLC0415 - imports polars
+    from nsys2perfetto.report import render  # noqa: PLC0415
+
+    is_read = not is_file and terminal.is_terminal(sys.stdout)
+    if chosen == "json":
+        return render.as_json(document)
+    if chosen == "markdown":
+        return render.as_markdown(document, path.name)
+    if chosen == "csv":
+        text = render.as_csv(document)
+        # Names may hold what a terminal would obey; a file gets them as they are.
+        return "\n".join(map(printable, text.split("\n"))) if is_read else text
+    width = max(terminal.WIDTH, shutil.get_terminal_size().columns) if is_read else None
+    return "\n".join(report_text.lines(document, path, width))

@@ -1,0 +1,4 @@
+-- trace: unified_memory
+INCLUDE PERFETTO MODULE nsys.copies;
+
+SELECT * FROM nsys_copy_summary;

@@ -1,0 +1,4 @@
+-- trace: sync_zoo
+INCLUDE PERFETTO MODULE nsys.api;
+
+SELECT * FROM nsys_sync_summary;
