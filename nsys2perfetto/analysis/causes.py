@@ -194,8 +194,7 @@ def find(
     held = _held(overheads)
     n = len(gaps)
     call = work.call[gaps.next]
-    verdict = np.empty(n, np.int8)
-    mostly = np.empty(n, np.int8)
+    verdict, mostly = np.empty(n, np.int8), np.empty(n, np.int8)
     lateness = np.empty(n, np.int64)
     width = width_of(int(gaps.gap.max(initial=0)))
     overhead, split = np.empty(n, width), np.empty((len(Activity), n), width)

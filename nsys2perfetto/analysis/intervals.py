@@ -59,7 +59,8 @@ class Axis:
     def rank(self, track: Int64s | int) -> tuple[Int64s, Bools]:
         """Which of the tracks each one is, and whether it is one of them at all."""
         wanted = np.asarray(track, dtype=np.int64)
-        if self.single and wanted.strides == (0,):  # one value, however many rows
+        if self.single and wanted.strides == (0,) and len(wanted):
+            # One value, however many rows.
             zero, same = np.zeros(1, np.int64), wanted[:1] == self.tracks
             return np.broadcast_to(zero[0], len(wanted)), np.broadcast_to(same[0], len(wanted))
         if not len(self.tracks):
