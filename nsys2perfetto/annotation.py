@@ -18,6 +18,7 @@ from nsys2perfetto.analysis import (
 )
 from nsys2perfetto.analysis.activities import Activity
 from nsys2perfetto.analysis.causes import Causes, Overheads, StreamWaits
+from nsys2perfetto.analysis.columns import width_of
 from nsys2perfetto.analysis.gaps import IdleGaps
 from nsys2perfetto.analysis.intervals import Intervals, union
 from nsys2perfetto.analysis.markers import KernelNames, step_ranges
@@ -150,7 +151,7 @@ class Annotations:
         return step_measure.assign(self.steps.steps, self.kernels)
 
     @cached_property
-    def kernel_families(self) -> tuple[I64, list[str]]:
+    def kernel_families(self) -> tuple[npt.NDArray[np.int16], list[str]]:
         """Number of each kernel's family, and the families' names."""
         events, strings = self._reading.work["kernel"], self._reading.strings
         short, demangled = (
@@ -158,7 +159,7 @@ class Annotations:
         )
         families = kernel_families.classify(short, demangled)
         names = sorted(set(families))
-        number = np.array([names.index(f) for f in families], np.int64)
+        number = np.array([names.index(f) for f in families], np.int16)
         return number[events.code], names
 
     def _kernels(self) -> Kernels:
@@ -287,7 +288,7 @@ class Annotations:
     def steps_of(self, idle: IdleGaps) -> I64:
         """Row of the step in which each gap begins, of the process whose work ended the gap."""
         found = self.steps.steps
-        answer = np.full(len(idle), -1, np.int64)
+        answer = np.full(len(idle), -1, width_of(len(found)))
         if not len(found):
             return answer
         unit = self.table.unit[idle.next]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsys2perfetto.analysis import utilization
-from nsys2perfetto.analysis.intervals import Spread
+from nsys2perfetto.analysis.intervals import Spread, distinct
 from nsys2perfetto.analysis.steps import PHASES
 from nsys2perfetto.annotation import Annotations
 from nsys2perfetto.tracks import counter_tracks, family_slices, gap_slices, step_slices
@@ -83,6 +83,8 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
         root[number] = tracks.child(None, name, _STEPS_HELP)
     if root:
         _add_steps(result, found, root, pids, tracks, pools)
+    if found.options.counters and len(found.operations.start):
+        result.gpu_counters = _counters(found)
     if found.options.gaps:
         for name, gaps, places, category in (
             ("idle_gap", found.gaps, _gap_tracks(found, root, tracks), gap_slices.CATEGORY),
@@ -94,7 +96,8 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
             ),
         ):
             # The short ones, often half of them, need no verdict either.
-            shown = gaps.take(np.flatnonzero(gaps.gap >= found.options.min_gap))
+            long_enough = gaps.gap >= found.options.min_gap
+            shown = gaps if long_enough.all() else gaps.take(np.flatnonzero(long_enough))
             if len(shown):
                 result.slices[name] = gap_slices.family(
                     shown,
@@ -107,8 +110,6 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
                     pools,
                     category,
                 )
-    if found.options.counters and len(found.operations.start):
-        result.gpu_counters = _counters(found)
     return result
 
 
@@ -146,7 +147,7 @@ def _gap_tracks(
 ) -> dict[int, tuple[int, int]]:
     """Track and number of each GPU: below the steps of its only process that has steps."""
     help_text = _GAPS_HELP.format(found.options.min_gap)
-    gpus = np.unique(found.gaps.track).tolist()
+    gpus = distinct(found.gaps.track).tolist()
     result = {}
     for gpu in gpus:
         owners = [track for unit, track in root.items() if found.table.units[unit].gpu == gpu]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def _run(
     model = read(capture, selection, families, annotate, progress)
     reading, tracks, gpu, operations = model.reading, model.tracks, model.gpu, model.operations
     calls, pools, ranges, found = model.calls, model.pools, model.ranges, model.annotations
-    (first, _), shift = reading.span, model.shift
+    first, shift = reading.span[0], model.shift
     derived: dict[str, SliceFamily] = {}
     slices = [
         *_cuda(reading, calls, operations, pools, tracks, derived),
@@ -133,12 +134,9 @@ def _run(
     if projected is not None:
         derived["nvtx_projection"] = projected
 
-    added = annotation_tracks.make(found, tracks, pools)
-    derived |= added.slices
     memory = memory_counters.prepare(
         reading.memory, reading.memory_pools, reading.gpus, tracks, selection.start
     )
-
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
     if choices := found.choices():
         facts["decode_steps"] = "; ".join(choices)
@@ -147,26 +145,23 @@ def _run(
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
-    _write(
-        out,
-        gpu,
-        [*slices, *derived.values()],
-        added,
-        memory,
-        ranges,
-        reading,
-        pools,
-        tracks,
-        shift,
-        progress,
-    )
+    writing = _Writing(out, tracks, pools, shift, len(gpu) + sum(map(len, slices)), progress)
+    writing.gpu_work(gpu)
+    writing.threads([*slices, *derived.values()], ranges, reading)
+    counts = {name: len(family) for name, family in derived.items()}
+    slices.clear()  # of a large capture they and what is added now would fill the memory
+    derived.clear()
+    added = annotation_tracks.make(found, tracks, pools)
+    writing.annotations(added)
+    writing.counters(added, memory, reading)
+    counts |= {name: len(family) for name, family in added.slices.items()}
     partial = notes.partial(families, selection) if len(operations.start) else []
     return Conversion(
         capture=_info(reading, tracks, calls, [*partial, *memory.notes, *reading.metrics.notes]),
         output=out.path,
         output_size=0,
         families=reading.counts,
-        derived={name: len(family) for name, family in derived.items()},
+        derived=counts,
         time_shift_ns=shift,
         arrows=int((calls.submitting_call >= 0).sum()),
         decode_steps=found.choices(),
@@ -196,50 +191,76 @@ def _cuda(
     return [api, orphans]
 
 
-def _write(
-    out: TraceWriter,
-    gpu: GpuSequence,
-    slices: list[SliceFamily],
-    added: AnnotationTracks,
-    memory: MemoryCounters,
-    ranges: nvtx_tracks.Nvtx,
-    reading: Reading,
-    pools: Pools,
-    tracks: Tracks,
-    shift: int,
-    progress: Progress,
-) -> None:
-    """Writes all events: GPU work first, then the descriptors of tracks and what lies on them."""
-    total = len(gpu) + sum(len(s) for s in slices)
-    progress("writing", 0, total)
-    for chunk in gpu.packets(shift):
-        out.write(chunk)
-    progress("writing", len(gpu), total)
+@dataclass
+class _Writing:
+    """Writes all events, part by part; what a part refers to is announced before it."""
 
-    # Placing slices and marks makes tracks and interns names, so what announces them comes second.
-    body = _Ahead(thread_slices.packets(slices, tracks, shift))
-    marks = _Ahead(ranges.marks(tracks, shift))
-    messages = packets.frame(instants.messages(reading.messages, tracks, pools, shift))
-    out.write(packets.frame(tracks.packets()))
-    out.write(packets.frame([sequences.start(sequences.CPU)]))
-    for entries in pools.entries():
-        for packet in packets.interned(sequences.following(sequences.CPU), entries):
-            out.write(packet)
-    done = len(gpu)
-    for chunk in body:
-        out.write(chunk)
-        done = min(total, done + thread_slices.CHUNK)
-        progress("writing", done, total)
-    for chunk in marks:
-        out.write(chunk)
-    out.write(messages)
-    for chunk in counter_tracks.packets(added.counters, shift):
-        out.write(chunk)
-    for chunk in memory.packets(shift, reading.span[0]):
-        out.write(chunk)
-    metrics = gpu_counters.of_metrics(reading.metrics, added.gpu_counters)
-    for data in gpu_counters.packets([*added.gpu_counters, *metrics], shift):
-        out.write(data)
+    out: TraceWriter
+    tracks: Tracks
+    pools: Pools
+    shift: int
+    total: int
+    progress: Progress
+    done: int = 0
+    _started: bool = False
+
+    def gpu_work(self, gpu: GpuSequence) -> None:
+        """Kernels, copies, memory sets, graph launches."""
+        self.progress("writing", 0, self.total)
+        for chunk in gpu.packets(self.shift):
+            self.out.write(chunk)
+        self._advance(len(gpu))
+
+    def threads(
+        self, slices: list[SliceFamily], ranges: nvtx_tracks.Nvtx, reading: Reading
+    ) -> None:
+        """What happened on threads, and messages."""
+        # Placing slices and marks makes tracks and interns names, so what announces them comes
+        # second.
+        body = _Ahead(thread_slices.packets(slices, self.tracks, self.shift))
+        marks = _Ahead(ranges.marks(self.tracks, self.shift))
+        messages = packets.frame(
+            instants.messages(reading.messages, self.tracks, self.pools, self.shift)
+        )
+        self._announce()
+        for chunk in body:
+            self.out.write(chunk)
+            self._advance(thread_slices.CHUNK)
+        for chunk in marks:
+            self.out.write(chunk)
+        self.out.write(messages)
+
+    def annotations(self, added: AnnotationTracks) -> None:
+        """Steps, their families, gaps."""
+        slices = list(added.slices.values())
+        body = _Ahead(thread_slices.packets(slices, self.tracks, self.shift))
+        self._announce()
+        for chunk in body:
+            self.out.write(chunk)
+
+    def counters(self, added: AnnotationTracks, memory: MemoryCounters, reading: Reading) -> None:
+        """Counters on tracks and of GPUs."""
+        for chunk in counter_tracks.packets(added.counters, self.shift):
+            self.out.write(chunk)
+        for chunk in memory.packets(self.shift, reading.span[0]):
+            self.out.write(chunk)
+        metrics = gpu_counters.of_metrics(reading.metrics, added.gpu_counters)
+        for data in gpu_counters.packets([*added.gpu_counters, *metrics], self.shift):
+            self.out.write(data)
+
+    def _announce(self) -> None:
+        """Descriptors of tracks and interned strings that are new."""
+        self.out.write(packets.frame(self.tracks.packets()))
+        if not self._started:
+            self.out.write(packets.frame([sequences.start(sequences.CPU)]))
+            self._started = True
+        for entries in self.pools.entries():
+            for packet in packets.interned(sequences.following(sequences.CPU), entries):
+                self.out.write(packet)
+
+    def _advance(self, events: int) -> None:
+        self.done = min(self.total, self.done + events)
+        self.progress("writing", self.done, self.total)
 
 
 class _Ahead:

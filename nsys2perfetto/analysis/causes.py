@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsys2perfetto.analysis.activities import ACTIVITIES, Activity, categories
+from nsys2perfetto.analysis.columns import narrow, width_of
 from nsys2perfetto.analysis.gaps import IdleGaps
 from nsys2perfetto.analysis.intervals import Axis, Coverage, Partition, distinct, union
 from nsys2perfetto.analysis.nesting import nesting_order
@@ -193,10 +194,10 @@ def find(
     held = _held(overheads)
     n = len(gaps)
     call = work.call[gaps.next]
-    verdict = np.empty(n, np.int8)
-    mostly = np.empty(n, np.int8)
-    lateness, overhead = np.empty(n, np.int64), np.empty(n, np.int64)
-    split = np.empty((len(Activity), n), np.int64)
+    verdict, mostly = np.empty(n, np.int8), np.empty(n, np.int8)
+    lateness = np.empty(n, np.int64)
+    width = width_of(int(gaps.gap.max(initial=0)))
+    overhead, split = np.empty(n, width), np.empty((len(Activity), n), width)
     # Piece by piece: what is needed in between stays in the processor's cache.
     for low in range(0, n, _CHUNK):
         part = slice(low, low + _CHUNK)
@@ -204,6 +205,7 @@ def find(
             gaps.take(part), call[part], work, calls, waits, threads, held
         )
     paced = _host_paced(gaps, call, lateness, calls, work.graph_node)
+    lateness = narrow(lateness, int(np.abs(lateness).max(initial=0)))
     return Causes(verdict, call, lateness, split, mostly, paced, overhead)
 
 

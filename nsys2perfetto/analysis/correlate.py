@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nsys2perfetto.analysis.columns import narrow
+
 I64 = npt.NDArray[np.int64]
 
 NO_KEY = -1
@@ -62,14 +64,16 @@ def match(call_key: I64, operation_key: I64) -> Submissions:
     if not len(key):
         zero = np.zeros(len(call_key), np.int64)
         return Submissions(order, zero, zero.copy())
+    order = narrow(order, len(operation_key))
     low, high = int(key[0]), int(key[-1])
     if high - low < _DENSE * len(key) + 1024:
         # Ids of one process are dense: a table of counts answers in one step.
-        counts = np.bincount(key - low, minlength=high - low + 1)
-        starts = np.cumsum(counts) - counts
+        counts = narrow(np.bincount(key - low, minlength=high - low + 1), len(key))
+        starts = narrow(np.cumsum(counts) - counts, len(key))
         inside = (call_key >= low) & (call_key <= high)
         place = np.where(inside, call_key - low, 0)
-        first, count = starts[place], np.where(inside, counts[place], 0)
+        first, count = starts[place], counts[place]
+        count[~inside] = 0
     else:
         first = np.searchsorted(key, call_key)
         count = np.searchsorted(key, call_key, side="right") - first
@@ -82,7 +86,7 @@ def submitting_call(submissions: Submissions, operations: int) -> I64:
 
     Where several calls share a correlation id the last one counts, as in Perfetto's engine.
     """
-    call = np.full(operations, -1, np.int64)
+    call = narrow(np.full(operations, -1, np.int64), len(submissions.count))
     count = submissions.count
     single = np.nonzero(count == 1)[0]
     call[submissions.order[submissions.first[single]]] = single

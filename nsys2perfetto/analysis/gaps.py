@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nsys2perfetto.analysis.columns import narrow
 from nsys2perfetto.analysis.intervals import Axis, ascending, running_argmax, union
 
 Int64s = NDArray[np.int64]
@@ -133,9 +134,10 @@ def idle(track: Int64s, start: Int64s, end: Int64s, submitted: Int64s | None = N
     finish = finish[order]
     reach = np.maximum.accumulate(finish)
     idle_before = np.flatnonzero((begin[1:] > reach[:-1]) & (rank[order[1:]] == rank[order[:-1]]))
-    previous = order[running_argmax(finish, reach)[idle_before]]
-    following = order[idle_before + 1]
-    return IdleGaps(track[following], end[previous], start[following], previous, following)
+    previous = narrow(order[running_argmax(finish, reach)[idle_before]], len(order))
+    following = narrow(order[idle_before + 1], len(order))
+    where = np.broadcast_to(track[0], len(following)) if axis.single else track[following]
+    return IdleGaps(where, end[previous], start[following], previous, following)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ _FRACTION_BITS = 20
 def distinct(values: Int64s) -> Int64s:
     """The distinct values, ascending; unlike `np.unique` fast where equal values come in runs."""
     values = np.asarray(values, dtype=np.int64)
-    if not len(values):
-        return values
+    if not len(values) or values.strides == (0,):
+        return values[:1]
     ascending = np.sort(values[_heads(values)])
     return ascending[_heads(ascending)]
 
@@ -51,9 +51,18 @@ class Axis:
             self._ranks = np.sort(np.concatenate(times))
             self._width = len(self._ranks) + 1
 
+    @property
+    def single(self) -> bool:
+        """Whether there is one track only."""
+        return len(self.tracks) == 1
+
     def rank(self, track: Int64s | int) -> tuple[Int64s, Bools]:
         """Which of the tracks each one is, and whether it is one of them at all."""
         wanted = np.asarray(track, dtype=np.int64)
+        if self.single and wanted.strides == (0,) and len(wanted):
+            # One value, however many rows.
+            zero, same = np.zeros(1, np.int64), wanted[:1] == self.tracks
+            return np.broadcast_to(zero[0], len(wanted)), np.broadcast_to(same[0], len(wanted))
         if not len(self.tracks):
             return np.zeros_like(wanted), np.zeros(wanted.shape, np.bool_)
         found = np.minimum(np.searchsorted(self.tracks, wanted), len(self.tracks) - 1)
@@ -106,7 +115,8 @@ def union(track: Int64s, start: Int64s, end: Int64s) -> Intervals:
     # The row that reaches furthest need not be the last one of its group.
     furthest = running_argmax(finish[order], reach)[tail]
     first = order[head]
-    return Intervals(track[first], start[first], end[order[furthest]])
+    where = np.broadcast_to(track[0], len(first)) if axis.single else track[first]
+    return Intervals(where, start[first], end[order[furthest]])
 
 
 def ascending(key: Int64s) -> Int64s:

@@ -28,12 +28,12 @@ _GREEDY_LEVELS = 8
 
 
 def nesting_order(
-    track: Int64s, start: Int64s, end: Int64s, priority: Int64s | None = None
+    track: Int64s, start: Int64s, end: Int64s, priority: NDArray[np.integer] | None = None
 ) -> Int64s:
     """The permutation that sorts rows by (track, start, longer first, priority, row).
 
     Args:
-        track: shape (n,), any integer key of a track.
+        track: shape (n,), any integer key of a track, of 32 or 64 bits.
         start: shape (n,), ns.
         end: shape (n,), ns.
         priority: shape (n,), decides between equal intervals of a track: the smaller is outside.
@@ -41,15 +41,15 @@ def nesting_order(
     Returns:
         Row indices, shape (n,). Fast when the starts of each track already ascend.
     """
-    track, start, end = _int64(track), _int64(start), _int64(end)
+    track, start, end = np.asarray(track), _int64(start), _int64(end)
     order = _sorted_by_track(track, None)
-    t, s = track[order], start[order]
-    same_track = t[1:] == t[:-1]
-    if (same_track & (s[1:] < s[:-1])).any():
+    same_track, times = _runs(track[order]), start[order]
+    if (same_track & (times[1:] < times[:-1])).any():
+        del times
         order = _sorted_by_track(track, np.argsort(start, kind="stable"))
-        t, s = track[order], start[order]
-        same_track = t[1:] == t[:-1]
-    tie = same_track & (s[1:] == s[:-1])
+        same_track, times = _runs(track[order]), start[order]
+    tie = same_track & (times[1:] == times[:-1])
+    del same_track, times
     if tie.any():
         _sort_ties(order, tie, end, priority)
     return order
@@ -215,11 +215,16 @@ def one_axis(rank: Int64s, *times: Int64s) -> list[Int64s]:
 
 def _on_one_axis(track: Int64s, start: Int64s, end: Int64s) -> tuple[Int64s, Int64s]:
     """`one_axis` for rows that are sorted by track."""
-    track, start, end = _int64(track), _int64(start), _int64(end)
+    start, end = _int64(start), _int64(end)
     rank = np.zeros(len(track), dtype=np.int64)
-    np.cumsum(track[1:] != track[:-1], out=rank[1:])
+    np.cumsum(~_runs(track), out=rank[1:])
     begin, finish = one_axis(rank, start, end)
     return begin, finish
+
+
+def _runs(track: Int64s) -> Bools:
+    """Whether each row is of the same track as the one before it, shape (n - 1,)."""
+    return np.asarray(track[1:] == track[:-1])
 
 
 def _depth(begin: Int64s, finish: Int64s) -> Int64s:
@@ -286,18 +291,21 @@ def _sorted_by_track(track: Int64s, order: Int64s | None) -> Int64s:
         order = np.arange(len(track))
         if not (track[1:] < track[:-1]).any():
             return order
+    bits = 8 * track.dtype.itemsize
     varying = int(np.bitwise_or.reduce(track ^ track[:1], initial=0))
-    for shift in (0, 16, 32, 48):
+    for shift in range(0, bits, 16):
         if (varying >> shift) & 0xFFFF == 0:
             continue
         digit = ((track >> shift) & 0xFFFF).astype(np.uint16)
-        if shift == 48:
+        if shift == bits - 16:
             digit ^= 0x8000  # the sign bit: negative keys come first
         order = order[np.argsort(digit[order], kind="stable")]
     return order
 
 
-def _sort_ties(order: Int64s, tie: Bools, end: Int64s, priority: Int64s | None) -> None:
+def _sort_ties(
+    order: Int64s, tie: Bools, end: Int64s, priority: NDArray[np.integer] | None
+) -> None:
     """Sorts, in place, runs of rows of equal track and start by (longer first, priority)."""
     tied = np.zeros(len(order), dtype=np.bool_)
     tied[1:] = tie
@@ -307,7 +315,7 @@ def _sort_ties(order: Int64s, tie: Bools, end: Int64s, priority: Int64s | None) 
     run = np.cumsum(~np.append(False, tie)[place])
     keys = [~end[rows], run]  # ~end descends where end ascends, and cannot overflow
     if priority is not None:
-        keys.insert(0, _int64(priority)[rows])
+        keys.insert(0, priority[rows])
     order[place] = rows[np.lexsort(keys)]
 
 

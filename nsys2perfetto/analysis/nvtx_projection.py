@@ -6,18 +6,21 @@ the same thread, ``call.start >= range.start and call.end <= range.end``. The pr
 from the first start to the last end of its operations. NVIDIA projects push/pop ranges and those
 start/end ranges that ended on the thread where they started; choosing them is the caller's part.
 
-Ranges need not nest. Everything is vectorised; O((n + m) log n) where the launching calls of a
-thread do not contain each other, one more factor log n for the groups of calls which do.
+Ranges need not nest. Everything is vectorised, thread by thread; O((n + m) log n) where the
+launching calls of a thread do not contain each other, one more factor log n for the groups of calls
+which do.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsys2perfetto.analysis.nesting import one_axis
+from nsys2perfetto.analysis.intervals import ascending
 from nsys2perfetto.analysis.range_minmax import range_max, range_min
 
 Int64s = NDArray[np.int64]
@@ -87,19 +90,10 @@ def project(thread: Int64s, start: Int64s, end: Int64s, launches: Launches) -> P
     Returns:
         One row for each range, in the order of the ranges.
     """
-    m = len(thread)
-    totals = _Totals.none(m)
-    if m and len(launches.thread):
-        threads = np.concatenate((thread, launches.thread))
-        rank = np.searchsorted(np.unique(threads), threads)
-        starts, ends = one_axis(
-            rank,
-            np.concatenate((start, launches.start)),
-            np.concatenate((end, launches.end)),
-        )
-        calls = replace(launches, start=starts[m:], end=ends[m:])
-        in_order = np.argsort(calls.start, kind="stable")
-        totals = _totals_inside(starts[:m], ends[:m], calls.take(in_order))
+    totals = _Totals.none(len(thread))
+    for rows, mine in _by_thread(thread, launches):
+        found = _totals_inside(start[rows], end[rows], mine)
+        totals.add(rows, found.first, found.last, found.ops, found.calls)
     some = totals.calls > 0
     return Projection(
         np.where(some, totals.first, -1),
@@ -107,6 +101,30 @@ def project(thread: Int64s, start: Int64s, end: Int64s, launches: Launches) -> P
         totals.ops,
         totals.calls,
     )
+
+
+def _by_thread(thread: Int64s, launches: Launches) -> Iterator[tuple[Int64s, Launches]]:
+    """Rows of each thread's ranges, and its launching calls sorted by start."""
+    ranges = ascending(thread)
+    by_thread = ascending(launches.thread)
+    owners = launches.thread[by_thread]
+    for first, last in _runs(thread[ranges]):
+        rows = ranges[first:last]
+        owner = thread[rows[0]]
+        low, high = np.searchsorted(owners, owner), np.searchsorted(owners, owner, side="right")
+        # With one thread that launches, the usual case, nothing is copied.
+        calls = launches if high - low == len(owners) else launches.take(by_thread[low:high])
+        if (calls.start[1:] < calls.start[:-1]).any():
+            calls = calls.take(np.argsort(calls.start, kind="stable"))
+        if len(calls.thread):
+            yield rows, calls
+
+
+def _runs(values: Int64s) -> list[tuple[int, int]]:
+    """Where each run of equal values begins and ends."""
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    bounds = [0, *edges.tolist(), len(values)] if len(values) else []
+    return list(pairwise(bounds))
 
 
 @dataclass
@@ -133,9 +151,7 @@ class _Totals:
 
 
 def _totals_inside(lo_key: Int64s, hi_key: Int64s, calls: Launches) -> _Totals:
-    """Aggregates the calls with ``start >= lo_key and end <= hi_key``.
-
-    All times are on the one axis of all threads, where the two conditions imply the same thread.
+    """Aggregates the calls of one thread with ``start >= lo_key and end <= hi_key``.
 
     Args:
         lo_key: shape (m,), starts of the ranges.
@@ -161,8 +177,8 @@ def _totals_inside(lo_key: Int64s, hi_key: Int64s, calls: Launches) -> _Totals:
     ops_before = np.append(0, np.cumsum(calls.op_count))
     totals.add(
         rows,
-        range_min(calls.first_op_start, a, b, _MAX),
-        range_max(calls.last_op_end, a, b, _MIN),
+        _first(calls.first_op_start, a, b),
+        _last(calls.last_op_end, a, b),
         ops_before[b] - ops_before[a],
         b - a,
     )
@@ -177,6 +193,20 @@ def _totals_inside(lo_key: Int64s, hi_key: Int64s, calls: Launches) -> _Totals:
         before = np.maximum(lo_key[rows], calls.start[run_end[rows]])
         _add_dominated(totals, rows, before, hi_key[rows], group_calls)
     return totals
+
+
+def _first(values: Int64s, a: Int64s, b: Int64s) -> Int64s:
+    """The smallest of ``values[a:b]``, none of them empty."""
+    if (values[1:] >= values[:-1]).all():  # one stream: work runs in the order of its launches
+        return values[a]
+    return range_min(values, a, b, _MAX)
+
+
+def _last(values: Int64s, a: Int64s, b: Int64s) -> Int64s:
+    """The largest of ``values[a:b]``, none of them empty."""
+    if (values[1:] >= values[:-1]).all():
+        return values[b - 1]
+    return range_max(values, a, b, _MIN)
 
 
 def _add_dominated(

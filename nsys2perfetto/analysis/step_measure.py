@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nsys2perfetto.analysis.columns import narrow, width_of
 from nsys2perfetto.analysis.intervals import Axis, Coverage, Intervals, ascending, distinct
 from nsys2perfetto.analysis.range_minmax import range_max
 from nsys2perfetto.analysis.step_tables import rows_of
@@ -139,7 +140,7 @@ def assign(steps: Steps, events: Timed) -> Int64s:
         steps: Those of a unit must not overlap.
         events: By unit.
     """
-    answer = np.full(len(events), -1, np.int64)
+    answer = np.full(len(events), -1, width_of(len(steps)))
     units = distinct(steps.unit)
     if not len(units) or not len(events):
         return answer
@@ -154,7 +155,9 @@ def assign(steps: Steps, events: Timed) -> Int64s:
         if (start[1:] < start[:-1]).any():
             order = np.argsort(start, kind="stable")
             start, end = start[order], end[order]
-        found = _assign(steps.t0[first:last], steps.t1[first:last], start, end, first)
+        found = narrow(
+            _assign(steps.t0[first:last], steps.t1[first:last], start, end, first), len(steps)
+        )
         if order is not None:
             found[order] = found.copy()
         if rows is None:
@@ -270,7 +273,7 @@ def by_kernel(step_of_kernel: Int64s, name: Int64s, duration: Int64s, steps: int
     """
     inside = step_of_kernel >= 0
     names = int(name.max()) + 1 if len(name) else 1
-    key = np.where(inside, step_of_kernel, steps) * names + name
+    key = np.where(inside, step_of_kernel, np.int64(steps)) * names + name
     if (steps + 1) * names <= _CELLS:
         count = np.bincount(key, minlength=(steps + 1) * names)
         total = np.bincount(key, weights=duration, minlength=(steps + 1) * names)

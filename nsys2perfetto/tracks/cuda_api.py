@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from nsys2perfetto.analysis import correlate
+from nsys2perfetto.analysis import columns, correlate
 from nsys2perfetto.analysis.correlate import Submissions
 from nsys2perfetto.nsys import cuda_calls
 from nsys2perfetto.nsys.enums import cuda_result
@@ -65,7 +64,6 @@ class Operations:
 
     key: I64
     """(process, correlation id), see `correlate.keys`."""
-    event_id: I64
     start: I64
     end: I64
     stream: I64
@@ -77,9 +75,9 @@ class Operations:
 
     @classmethod
     def of(cls, families: list[GpuFamily]) -> Operations:
-        """Joins the families' operations."""
+        """Joins the families' operations; their times become views of the joined ones."""
         numbers = Numbers()
-        parts: list[Operations] = []
+        keys, streams, contexts = [], [], []
         for family in families:
             events, code = family.events, family.events.code
             config = events.config.with_columns(pl.col("globalPid").fill_null(0))
@@ -87,31 +85,23 @@ class Operations:
             stream = numbers.of(config, "globalPid", "contextId", "streamId")
             context = numbers.of(config, "globalPid", "contextId")
             process = numbers.of(config, "globalPid")
-            correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
-            parts.append(
-                cls(
-                    key=correlate.keys(process[code], correlation),
-                    event_id=np.arange(len(events), dtype=np.int64) + family.first_event_id,
-                    start=events.start,
-                    end=events.end,
-                    stream=np.where(own, stream, -1)[code],
-                    context=np.where(own, context, -1)[code],
-                    numbers=numbers,
-                )
-            )
-
-        def joined(column: Callable[[Operations], I64]) -> I64:
-            return np.concatenate([np.empty(0, np.int64), *map(column, parts)])
-
+            correlation: I64 = events.values.pop("correlationId")  # type: ignore[assignment]
+            keys.append(correlate.keys(columns.spread(process, code), correlation))
+            streams.append(columns.spread(np.where(own, stream, -1), code))
+            contexts.append(columns.spread(np.where(own, context, -1), code))
+        start = columns.joined([f.events.start for f in families])
+        end = columns.joined([f.events.end for f in families])
+        for family in families:
+            rows = slice(family.first_event_id - 1, family.first_event_id - 1 + len(family.events))
+            family.events.start, family.events.end = start[rows], end[rows]
         return cls(
-            joined(lambda o: o.key),
-            joined(lambda o: o.event_id),
-            joined(lambda o: o.start),
-            joined(lambda o: o.end),
-            joined(lambda o: o.stream),
-            joined(lambda o: o.context),
+            columns.joined(keys), start, end, columns.joined(streams), columns.joined(contexts),
             numbers,
-        )
+        )  # fmt: skip
+
+    def event_id(self, rows: I64) -> I64:
+        """The event ids of some operations: they count from 1 through all families."""
+        return rows + 1
 
 
 @dataclass(frozen=True)
@@ -140,8 +130,8 @@ def join(events: Events, operations: Operations, strings: StringTable) -> Calls:
     """Joins calls and operations by process and correlation id."""
     config = events.config.select(globalPid=pl.col("globalTid") & PROCESS_MASK)
     process = operations.numbers.of(config, "globalPid")
-    correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
-    key = correlate.keys(process[events.code], correlation)
+    correlation: I64 = events.values.pop("correlationId")  # type: ignore[assignment]
+    key = correlate.keys(columns.spread(process, events.code), correlation)
     submissions = correlate.match(key, operations.key)
     return Calls(
         events,

@@ -34,7 +34,7 @@ class HasSteps(Protocol):
         """Row of each kernel's step, -1 for none."""
 
     @property
-    def kernel_families(self) -> tuple[npt.NDArray[np.int64], list[str]]:
+    def kernel_families(self) -> tuple[npt.NDArray[np.int16], list[str]]:
         """Number of each kernel's family, and the families' names."""
 
 
@@ -50,7 +50,7 @@ def family(found: HasSteps, track_of_unit: dict[int, int], pools: Pools) -> Slic
     of_step = found.step_of_kernel
     rows = np.flatnonzero(of_step >= 0)
     rows = rows[steps.phase[of_step[rows]] == _STEADY]
-    cell = of_step[rows] * len(names) + number[rows]
+    cell = of_step[rows].astype(np.int64) * len(names) + number[rows]
     # Sums of up to 2^53 ns, 104 days, are exact in doubles.
     total_ns = np.bincount(cell, weights=kernels.end[rows] - kernels.start[rows])
     used = np.flatnonzero(np.bincount(cell))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from nsys2perfetto.analysis.causes import ACTIVITIES, NONE, VERDICTS, Causes
-from nsys2perfetto.analysis.gaps import IdleGaps, bucket
+from nsys2perfetto.analysis.columns import Column, Computed
+from nsys2perfetto.analysis.gaps import BUCKETS, IdleGaps, bucket
 from nsys2perfetto.analysis.steps import Steps
 from nsys2perfetto.protos import extensions_pb2 as ext
 from nsys2perfetto.tracks.gpu_table import GpuTable
@@ -25,6 +28,7 @@ PROCESS_CATEGORY = "nsys.process_gap"
 
 _LARGEST_SHOWN = 999_999
 """Seconds: what is longer is damage, and shown as this."""
+_CHUNK = 1 << 16
 _SCALES = ((1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s"))
 
 
@@ -52,40 +56,48 @@ def family(
         pools: For names.
         category: Of the slices.
     """
-    idle, verdict = gaps.gap, causes.verdict
+    verdict, lateness = causes.verdict, causes.lateness
     before, after = gaps.previous, gaps.next
-    step = step_of_gap
-    in_step = step >= 0
-    some = np.maximum(step, 0)
-    event_id = table.operations.event_id
     known = causes.mostly != NONE
-    distinct, name = names(idle, verdict)
-    values: dict[str, npt.NDArray[np.generic]] = {
-        "name_iid": pools.names.iids(distinct).to_numpy()[name],
-        "idle_ns": idle,
-        "bucket": bucket(idle) + 1,
-        "cause": verdict + 1,
-        "pace": np.where(causes.host_paced, ext.HOST, ext.DEVICE),
-        "mostly": causes.mostly + 1,
-        "previous_event_id": event_id[before],
-        "next_event_id": event_id[after],
-        "previous": table.name[before],
-        "next": table.name[after],
-        "launch_lateness_ns": causes.lateness,
-        "process_id": pid_of_unit[table.unit[after]],
-        "run": steps.run[some] if len(steps) else some,
-        "step": steps.step[some] if len(steps) else some,
+    some = len(steps) > 0
+    distinct, name = names(gaps, verdict)
+    iid = pools.names.iids(distinct).to_numpy().astype(np.int32)
+    event_id, unit = table.operations.event_id, table.unit
+
+    def row_of(values: I64) -> Computed:
+        return Computed(lambda rows: values[np.maximum(step_of_gap[rows], 0)])
+
+    longest = int(gaps.gap.max(initial=0))
+    last = table.operations.event_id(np.array([len(table.name)]))
+    # Computed piece by piece when they are written: a gap has twenty values.
+    values: dict[str, tuple[Column, npt.NDArray[Any]]] = {
+        "name_iid": (Computed(lambda rows: iid[name[rows]]), iid),
+        "idle_ns": (Computed(lambda rows: gaps.end[rows] - gaps.start[rows]), np.array([longest])),
+        "bucket": (
+            Computed(lambda rows: bucket(gaps.end[rows] - gaps.start[rows]) + 1),
+            np.array([len(BUCKETS)]),
+        ),
+        "cause": (Computed(lambda rows: verdict[rows] + 1), np.array([len(VERDICTS)])),
+        "pace": (
+            Computed(lambda rows: np.where(causes.host_paced[rows], ext.HOST, ext.DEVICE)),
+            np.array([ext.HOST, ext.DEVICE]),
+        ),
+        "mostly": (Computed(lambda rows: causes.mostly[rows] + 1), np.array([len(ACTIVITIES)])),
+        "previous_event_id": (Computed(lambda rows: event_id(before[rows])), last),
+        "next_event_id": (Computed(lambda rows: event_id(after[rows])), last),
+        "previous": (Computed(lambda rows: table.name[before[rows]]), table.name),
+        "next": (Computed(lambda rows: table.name[after[rows]]), table.name),
+        "launch_lateness_ns": (lateness, lateness),
+        "process_id": (Computed(lambda rows: pid_of_unit[unit[after[rows]]]), pid_of_unit),
     }
-    present = {
-        "run": in_step,
-        "step": in_step,
-        "mostly": known,
-        "pace": known,
-        "launch_lateness_ns": known,
-    }
+    if some:
+        values["run"] = row_of(steps.run), steps.run
+        values["step"] = row_of(steps.step), steps.step
     for activity, part in zip(ACTIVITIES, causes.split, strict=True):
-        values[f"{activity}_ns"] = part
-    values = {name: compact(column) for name, column in values.items()}
+        values[f"{activity}_ns"] = part, part
+    in_step = Computed(lambda rows: step_of_gap[rows] >= 0)
+    present: dict[str, Column] = {"mostly": known, "pace": known, "launch_lateness_ns": known}
+    present |= {"run": in_step, "step": in_step} if some else {}
     kinds: dict[str, AnnotationKind] = {"previous": "text", "next": "text"}
     iids = pools.annotations.lookup(kinds)
     fields = [n for n in values if n not in {"name_iid", *kinds}]
@@ -115,33 +127,34 @@ def family(
         gaps.end,
         np.searchsorted(np.array(keys, np.int64), gaps.track).astype(np.uint32),
         fill,
-        rows={
-            name: RowSlot.fitting(column, name in present)  # type: ignore[arg-type]
-            for name, column in values.items()
-        },
-        values=values,
+        rows={n: RowSlot.fitting(widest, n in present) for n, (_, widest) in values.items()},
+        values={n: column for n, (column, _) in values.items()},
         present=present,
         in_order=True,
     )
 
 
-def compact(column: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Integers in 32 bits where they fit: half the memory of many columns."""
-    limit = 1 << 31
-    if column.dtype == np.int64 and len(column):
-        integers: I64 = column  # type: ignore[assignment]
-        if -limit <= int(integers.min()) and int(integers.max()) < limit:
-            return integers.astype(np.int32)
-    return column
-
-
-def names(idle: I64, verdict: npt.NDArray[np.int8]) -> tuple[pl.Series, I64]:
+def names(gaps: IdleGaps, verdict: npt.NDArray[np.int8]) -> tuple[pl.Series, npt.NDArray[np.int32]]:
     """`12.3us launch bound`: three digits of the size, and the verdict.
 
     Returns:
         The distinct names, a few ten thousand at most however many gaps there are; and the row of
         each gap's name among them.
     """
+    key = np.empty(len(gaps), np.int32)
+    for low in range(0, len(gaps), _CHUNK):
+        part = slice(low, low + _CHUNK)
+        key[part] = _keys(gaps.end[part] - gaps.start[part], verdict[part])
+    there = np.zeros(int(key.max(initial=0)) + 1, np.bool_)
+    there[key] = True
+    distinct = np.flatnonzero(there)
+    texts = [_name(*divmod(k, len(VERDICTS))) for k in distinct.tolist()] if len(gaps) else []
+    row = np.cumsum(there, dtype=np.int32) - 1
+    return pl.Series(texts, dtype=pl.String), row[key]
+
+
+def _keys(idle: I64, verdict: npt.NDArray[np.int8]) -> I64:
+    """A number below 2^28 for each name: its digits, their unit and precision, the verdict."""
     scale = np.searchsorted([1_000, 1_000_000, 1_000_000_000], idle, side="right")
     unit = np.array([s for s, _ in _SCALES])[scale]
     # How many ns one step of the last shown digit is: 12.3us are 123 steps of 100 ns.
@@ -149,13 +162,7 @@ def names(idle: I64, verdict: npt.NDArray[np.int8]) -> tuple[pl.Series, I64]:
     digits = np.where(scale == 0, 0, np.where(whole >= 100, 0, np.where(whole >= 10, 1, 2)))
     step = unit // np.array([1, 10, 100])[digits]
     shown = np.minimum((idle + step // 2) // step, _LARGEST_SHOWN)
-    key = ((shown * 4 + scale) * 4 + digits) * len(VERDICTS) + verdict
-    there = np.zeros(int(key.max(initial=0)) + 1, np.bool_)
-    there[key] = True
-    distinct = np.flatnonzero(there)
-    row = np.cumsum(there) - 1
-    texts = [_name(*divmod(k, len(VERDICTS))) for k in distinct.tolist()] if len(idle) else []
-    return pl.Series(texts, dtype=pl.String), row[key]
+    return ((shown * 4 + scale) * 4 + digits) * len(VERDICTS) + verdict
 
 
 def _name(key: int, verdict: int) -> str:

@@ -64,7 +64,8 @@ class GpuFamily:
             "event_id": RowSlot.fitting(np.array([last_id])),
             **self.rows,
         }
-        stamper = Stamper(self._packet, self.config, rows)
+        first_gpu = pl.col("gpu").replace(0, None)
+        stamper = Stamper(self._packet, self.config.with_columns(first_gpu), rows)
         for low in range(0, len(events), CHUNK):
             part = slice(low, low + CHUNK)
             start = events.start[part]
@@ -86,7 +87,8 @@ class GpuFamily:
         event.duration = p["duration"]
         event.hw_queue_iid = p["queue_iid"]
         event.stage_iid = p["stage_iid"]
-        event.gpu_id = p["gpu"]
+        if "gpu" in p:  # absent means GPU 0
+            event.gpu_id = p["gpu"]
         event.context = p["context_iid"]
         self.fill(p, event)
         return packet

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from nsys2perfetto.analysis import columns
 from nsys2perfetto.tracks.cuda_api import Numbers, Operations
 from nsys2perfetto.tracks.gpu_family import GpuFamily
 from nsys2perfetto.tracks.strings import StringPool
@@ -66,40 +67,40 @@ def of(
         texts: Where the names go for arguments of TrackEvents.
     """
     numbers = Numbers()
-    n = len(operations.start)
+    units, gpus, node, graphs, kinds = [], [], [], [], []
     # Zeros take no memory until something is written to them.
-    table = GpuTable(
-        operations=operations,
-        units=[],
-        unit=np.zeros(n, np.int64),
-        gpu=np.zeros(n, np.int64),
-        name=np.zeros(n, np.int32),
-        graph_node=np.zeros(n, np.bool_),
-        graph=np.zeros(n, np.int64),
-        size=np.zeros(n, np.int64),
-        copy_kind=np.full(n, -1, np.int8),
-        families={},
-    )
+    name = np.zeros(len(operations.start), np.int32)
+    size = np.zeros(len(operations.start), np.int64)
+    places: dict[str, slice] = {}
     first = 0
     for family in families:
         events, code = family.events, family.events.code
         config = events.config.with_columns(pl.col("globalPid").fill_null(0))
         rows = slice(first, first + len(events))
-        table.unit[rows] = numbers.of(config, "globalPid", "gpu")[code]
-        table.gpu[rows] = config["gpu"].to_numpy()[code]
-        table.name[rows] = texts.iids(names.texts(family.config["name_iid"])).to_numpy()[code]
-        table.graph_node[rows] = (_column(config, "graphNodeId", 0) > 0)[code]
+        units.append(columns.spread(numbers.of(config, "globalPid", "gpu"), code))
+        gpus.append(columns.spread(config["gpu"].to_numpy(), code))
+        name[rows] = texts.iids(names.texts(family.config["name_iid"])).to_numpy()[code]
+        node.append(columns.spread(_column(config, "graphNodeId", 0) > 0, code))
         graph = np.maximum(_column(config, "graphExecId", 0), _column(config, "graphId", 0))
-        if graph.any():
-            table.graph[rows] = graph[code]
-        if "copyKind" in config.columns:
-            table.copy_kind[rows] = _column(config, "copyKind", -1).clip(-1, 127)[code]
+        graphs.append(columns.spread(graph, code))
+        kind = _column(config, "copyKind", -1).clip(-1, 127).astype(np.int8)
+        kinds.append(columns.spread(kind, code))
         if "bytes" in events.values:
-            table.size[rows] = np.maximum(events.values["bytes"], 0)
-        table.families[family.name] = rows
+            size[rows] = np.maximum(events.values["bytes"], 0)
+        places[family.name] = rows
         first = rows.stop
-    table.units.extend(Unit(*key) for key in numbers.known)
-    return table
+    return GpuTable(
+        operations=operations,
+        units=[Unit(*key) for key in numbers.known],
+        unit=columns.joined(units),
+        gpu=columns.joined(gpus),
+        name=name,
+        graph_node=columns.joined(node),
+        graph=columns.joined(graphs),
+        size=size,
+        copy_kind=columns.joined(kinds),
+        families=places,
+    )
 
 
 def _column(config: pl.DataFrame, name: str, null: int) -> I64:

@@ -2,8 +2,9 @@
 
 Argument names are the ones that Perfetto's GPU tables and its GpuCompute plugin read
 (`registers_per_thread`, `shared_mem_dynamic`, `workgroup_size`, ...). Whatever repeats lies in the
-interned kernel, one for each configuration; a packet then has only grid and block. An argument that
-differs from launch to launch would cost the engine a whole argument set a kernel.
+interned kernel, one for each configuration: also grid and block, which the engine reads there under
+the names that it gives to the fields of `launch`. An argument that differs from launch to launch
+would cost the engine a whole argument set a kernel.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from nsys2perfetto.wire import ragged
 from nsys2perfetto.wire.ragged import Ragged
 from nsys2perfetto.wire.template import Placeholders
 
-_DIMENSIONS = ["gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ"]
+_DIMENSIONS = {
+    "gridX": "launch.grid_size.x", "gridY": "launch.grid_size.y", "gridZ": "launch.grid_size.z",
+    "blockX": "launch.workgroup_size.x", "blockY": "launch.workgroup_size.y",
+    "blockZ": "launch.workgroup_size.z",
+}  # fmt: skip
+"""Column to the engine's name for the field of `GpuRenderStageEvent.launch`.
+
+As fields they would take 21 bytes of each packet; the engine stores the same rows either way
+(gpu_event_parser.cc, ParseComputeKernelLaunch and ParseExtraComputeArg)."""
 _INTERNED_KERNELS = 1000
 """GpuInternedData.compute_kernels."""
 _UNNAMED = "[unnamed kernel]"
@@ -54,14 +63,10 @@ def family(
     """
     kernels = with_names(events.config, strings).with_columns(uint32(c) for c in _DIMENSIONS)
     kernels = kernels.with_columns(_launch(kernels, gpus))
-    config = (
-        queues.place(kernels)
-        .with_columns(
-            pl.lit(queues.stage_iid["kernel"], dtype=pl.Int64).alias("stage_iid"),
-            names.iids(kernels["name"]).alias("name_iid"),
-            pl.Series("kernel_iid", np.arange(1, len(kernels) + 1), dtype=pl.Int64),
-        )
-        .hstack(kernels.select(_DIMENSIONS))
+    config = queues.place(kernels).with_columns(
+        pl.lit(queues.stage_iid["kernel"], dtype=pl.Int64).alias("stage_iid"),
+        names.iids(kernels["name"]).alias("name_iid"),
+        pl.Series("kernel_iid", np.arange(1, len(kernels) + 1), dtype=pl.Int64),
     )
     interned = _interned(kernels, gpus, tracks, args)
     return GpuFamily("kernel", events, config, _fill, interned=lambda: [interned])
@@ -167,6 +172,7 @@ def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeAr
         "workgroup_size": kernels["workgroup_size"],
         "grid_size": kernels["grid_size"],
         "thread_count": kernels["thread_count"],
+        **{name: kernels[column] for column, name in _DIMENSIONS.items()},
         "waves_per_multiprocessor": kernels["waves"],
         "theoretical_occupancy_pct": kernels["occupancy"],
         **{name: optional[name] for name in optional.columns},
@@ -192,8 +198,3 @@ def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeAr
 def _fill(p: Placeholders, event: pb.GpuRenderStageEvent) -> None:
     event.name_iid = p["name_iid"]
     event.kernel_iid = p["kernel_iid"]
-    for axis in "XYZ":
-        if f"grid{axis}" in p:
-            setattr(event.launch.grid_size, axis.lower(), p[f"grid{axis}"])
-        if f"block{axis}" in p:
-            setattr(event.launch.workgroup_size, axis.lower(), p[f"block{axis}"])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from nsys2perfetto.analysis import nesting, nvtx_projection
+from nsys2perfetto.analysis import columns, nesting, nvtx_projection
 from nsys2perfetto.nsys import nvtx
 from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.nsys.ids import PROCESS_MASK
@@ -133,8 +133,8 @@ class Nvtx:
             self._fill,
             PRIORITY,
             self._row_slots(),
-            events.values,
-            events.valid,
+            dict(events.values),
+            dict(events.valid),
         )
 
 
@@ -207,7 +207,7 @@ def projection(
         extension = ext.TrackEventExtensions(gpu_projection=projected)
         event.MergeFromString(extension.SerializeToString())
 
-    values: dict[str, npt.NDArray[np.generic]] = {
+    values: dict[str, columns.Column] = {
         "count": found.op_count[has],
         "range_start": ranges.start + shift,
         "range_duration": ranges.end - ranges.start,
@@ -262,17 +262,19 @@ def launches_of(
     if (call[1:] < call[:-1]).any():
         order = np.argsort(call, kind="stable")
         rows, call = rows[order], call[order]
-    heads = np.flatnonzero(np.append(True, call[1:] != call[:-1])) if len(call) else call
     start, end = operations.start[rows], operations.end[rows]
-    if len(heads) < len(rows):
+    count = np.broadcast_to(np.int64(1), len(call))
+    if (call[1:] == call[:-1]).any():
+        heads = np.flatnonzero(np.append(True, call[1:] != call[:-1]))
         start, end = np.minimum.reduceat(start, heads), np.maximum.reduceat(end, heads)
+        count, call = np.diff(np.append(heads, len(call))), call[heads]
     events = calls.events
-    threads = events.config["globalTid"].to_numpy()
+    threads = np.asarray(events.config["globalTid"].to_numpy(), np.int64)
     return nvtx_projection.Launches(
-        np.asarray(threads[events.code[call[heads]]], np.int64),
-        events.start[call[heads]],
-        events.end[call[heads]],
+        columns.spread(threads, events.code[call]),
+        events.start[call],
+        events.end[call],
         start,
         end,
-        np.diff(np.append(heads, len(rows))),
+        count,
     )

@@ -102,8 +102,9 @@ class Tracks:
         return sorted((self.pid(p), self.process_names.get(p, "")) for p in self._process_uuid)
 
     def packets(self) -> Iterator[pb.TracePacket]:
-        """The descriptors, parents before children."""
-        for descriptor in self._descriptors:
+        """The descriptors, parents before children; of each call those that are new."""
+        fresh, self._descriptors = self._descriptors, []
+        for descriptor in fresh:
             packet = sequences.following(sequences.DESCRIPTORS)
             packet.track_descriptor.CopyFrom(descriptor)
             yield packet

@@ -20,7 +20,6 @@ GPU_COUNTERS = 17
 """GpuCounterEvents and their descriptors."""
 
 CLEARED = pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
-NEEDS_STATE = pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
 
 PACKET_TAG_CUDA = 4
 """InternedGraphicsContext.Api.CUDA and GpuApi.GPU_API_CUDA."""
@@ -32,5 +31,9 @@ def start(sequence: int) -> pb.TracePacket:
 
 
 def following(sequence: int) -> pb.TracePacket:
-    """A later packet of a sequence, to be filled."""
-    return pb.TracePacket(trusted_packet_sequence_id=sequence, sequence_flags=NEEDS_STATE)
+    """A later packet of a sequence, to be filled.
+
+    Without SEQ_NEEDS_INCREMENTAL_STATE: it would only make the engine skip a packet whose interned
+    data are lost, which cannot happen in a file that is written as a whole, and costs two bytes.
+    """
+    return pb.TracePacket(trusted_packet_sequence_id=sequence)

@@ -92,7 +92,7 @@ def family(
             name: RowSlot(DOUBLE) if name in _REAL else RowSlot.fitting(column)  # type: ignore[arg-type]
             for name, column in values.items()
         },
-        values=values,
+        values=dict(values),
         in_order=True,
     )
 

@@ -23,6 +23,7 @@ class StringPool:
     def __init__(self, field: int) -> None:
         self._field = field
         self._known = pl.DataFrame(schema={"text": pl.String, "iid": pl.Int64})
+        self._announced = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -55,9 +56,11 @@ class StringPool:
         return dict(zip(wanted, self.iids(pl.Series(wanted, dtype=pl.String)), strict=True))
 
     def entries(self) -> Ragged:
-        """The pool as serialised fields of InternedData, one a row."""
+        """Serialised fields of InternedData, one a row: of each call the texts that are new."""
+        fresh = self._known[self._announced :]
+        self._announced = len(self._known)
         body = ragged.concat(
-            ragged.encode_varint(1, self._known["iid"].to_numpy()),
-            ragged.encode_string(2, self._known["text"]),
+            ragged.encode_varint(1, fresh["iid"].to_numpy()),
+            ragged.encode_string(2, fresh["text"]),
         )
         return ragged.length_delimited(self._field, body)

@@ -24,9 +24,9 @@ class Pools:
     texts: StringPool = field(default_factory=lambda: StringPool(29))
 
     def entries(self) -> list[Ragged]:
-        """All that must be interned before the first event."""
+        """What must be interned before the events that are written next."""
         pools = (self.names, self.categories, self.annotations, self.texts)
-        return [pool.entries() for pool in pools if len(pool)]
+        return [pool.entries() for pool in pools]
 
 
 def annotate(

@@ -17,6 +17,7 @@ import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from nsys2perfetto.analysis import nesting
+from nsys2perfetto.analysis.columns import Column, joined
 from nsys2perfetto.analysis.correlate import Submissions
 from nsys2perfetto.protos.extensions_pb2 import GpuCorrelation, TrackEventExtensions
 from nsys2perfetto.tracks import sequences
@@ -42,8 +43,8 @@ class SliceFamily:
         start, end, code: Shape (n,): ns, and the row of `config`.
         fill: Adds what is special to the family to the begin event.
         priority: Between slices of equal time the smaller is outside.
-        rows, values, present: Row slots of the begin event, see `Stamper`.
-        submissions: GPU operations that each slice submitted, with the operations' event ids.
+        rows, values, present: Row slots of the begin event, see `Stamper`, and their columns.
+        submissions: GPU operations that each slice submitted, and what tells their event ids.
         in_order: The slices have tracks of their own, on which they stand one after the other, and
             the rows are in that order: nothing is left to sort.
     """
@@ -56,9 +57,9 @@ class SliceFamily:
     fill: Fill = lambda p, event: None
     priority: int = 0
     rows: dict[str, RowSlot] = field(default_factory=dict)
-    values: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-    present: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
-    submissions: tuple[Submissions, I64] | None = None
+    values: dict[str, Column] = field(default_factory=dict)
+    present: dict[str, Column] = field(default_factory=dict)
+    submissions: tuple[Submissions, Callable[[I64], I64]] | None = None
     in_order: bool = False
 
     def __len__(self) -> int:
@@ -68,7 +69,7 @@ class SliceFamily:
 def packets(
     families: Sequence[SliceFamily], tracks: Tracks, shift: int
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Writes all families.
+    """Writes families of slices.
 
     The descriptors of the tracks they use are complete once it has given its first chunk.
 
@@ -127,16 +128,18 @@ def _place(families: list[SliceFamily], tracks: Tracks) -> _Placed:
     uuid = {t: tracks.thread(t) for t in threads}
     families = [_with_track(f, uuid) for f in families]
     offsets = np.cumsum([0, *(len(f) for f in families)])
-    track, start, end = (
-        np.concatenate([column(f) for f in families])
-        for column in (lambda f: f.config["track"].to_numpy()[f.code], _start, _end)
-    )
-    priority = np.repeat([f.priority for f in families], np.diff(offsets))
+    track, start, end = (joined([column(f) for f in families]) for column in (_track, _start, _end))
+    priority = np.repeat(np.array([f.priority for f in families], np.int16), np.diff(offsets))
     order = nesting.nesting_order(track, start, end, priority)
     crosses = nesting.crossing(track[order], start[order], end[order])
     if crosses.any():
         _move_to_children(families, offsets, np.sort(order[crosses]), track, tracks)
     return _Placed(families, order, offsets)
+
+
+def _track(family: SliceFamily) -> I64:
+    """The uuid of each slice's track: they count from 1, so 32 bits hold them."""
+    return family.config["track"].to_numpy().astype(np.int32)[family.code]  # type: ignore[return-value]
 
 
 def _start(family: SliceFamily) -> I64:
@@ -219,9 +222,10 @@ class _Encoder:
             "end": RowSlot.fitting(np.array([family.end.max() + shift])),
             **family.rows,
         }
-        self._event_ids = family.submissions[1] if family.submissions else np.empty(0, np.int64)
         if family.submissions:
-            rows["submission"] = RowSlot.fitting(self._event_ids, optional=True)
+            submissions, event_ids = family.submissions
+            last = event_ids(submissions.order.max(keepdims=True, initial=0))
+            rows["submission"] = RowSlot.fitting(last, optional=True)
         # The track stands in both packets, and a slot can stand in one place only.
         config = family.config.with_columns(pl.col("track").alias("end_track"))
         self._pair = Stamper(self._begin_and_end, config, rows, field=0)
@@ -253,7 +257,7 @@ class _Encoder:
             present["submission"] = submissions.count[rows] == 1
             first = np.minimum(submissions.first[rows], max(len(submissions.order) - 1, 0))
             values["submission"] = (
-                event_ids[submissions.order[first]] if len(submissions.order) else first
+                event_ids(submissions.order[first]) if len(submissions.order) else first
             )
         for part, block in self._pair.stamp(family.code[rows], values, present):
             yield part, ragged.from_matrix(block)
@@ -292,7 +296,7 @@ class _Encoder:
         ends = np.cumsum(size)
         index = np.arange(ends[-1]) - np.repeat(ends - size, size)
         operations = submissions.order[np.repeat(submissions.first[rows], size) + index]
-        ids = ragged.group(ragged.encode_varint(1, event_ids[operations]), size)
+        ids = ragged.group(ragged.encode_varint(1, event_ids(operations)), size)
         correlation = ragged.length_delimited(3000, ids)
 
         event = self._bare(self._begin, rows, without=("begin", "end", "submission", "end_track"))

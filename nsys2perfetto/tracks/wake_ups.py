@@ -165,7 +165,10 @@ def annotate_calls(found: Waits, calls: SliceFamily, pools: Pools) -> None:
     """Gives each waiting call the arguments `waited_for`, `stream` and `event`."""
     n = len(calls)
     text = pools.texts.iids(found.kind.fill_null("nothing"))
-    waited_for, stream, event = (np.zeros(n, np.int64) for _ in range(3))
+    waited_for, stream, event = (
+        np.zeros(n, np.int32 if int(column.max(initial=0)) < 1 << 31 else np.int64)
+        for column in (text.to_numpy(), found.stream, found.event)
+    )
     waited_for[found.call] = text.to_numpy()
     stream[found.call] = np.maximum(found.stream, 0)
     event[found.call] = np.maximum(found.event, 0)
@@ -225,7 +228,7 @@ def family(found: Waits, calls: Calls, operations: Operations, pools: Pools) -> 
     slots = distinct.drop("code").with_columns(
         pl.lit(name).alias("name_iid"), pl.lit(category).alias("category_iid")
     )
-    awaited_id = operations.event_id[found.awaited[rows]]
+    awaited_id = operations.event_id(found.awaited[rows])
 
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
         wake_up = ext.WakeUp()
