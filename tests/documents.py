@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from nsys2perfetto.cli.main import run
+from nsys2perfetto.query import package
 from samples.builder.scenarios import SCENARIOS
 from tests.command import another_program
 from tests.engine.locate import REPOSITORY
@@ -171,7 +172,38 @@ def rewrite(path):
     return new != old
 
 
+VIEWS_PAGE = REPOSITORY / "docs" / "views.md"
+_VIEWS_HEAD = """\
+# The SQL package `nsys`
+
+Made from the comments in `nsys2perfetto/sql/nsys/*.sql` by `python -m tests.documents`;
+`nsys2perfetto query --schema` prints the same. How to use it: [queries](sql.md#the-package-nsys),
+[Python](python.md), [cookbook](cookbook.md).
+"""
+
+
+def views_page():
+    """The reference of the SQL package: each module, view and column."""
+    lines, module = [_VIEWS_HEAD], None
+    for view in package.views().values():
+        if view.module != module:
+            module = view.module
+            lines.append(f"## {module}\n")
+        lines += [
+            f"### {view.name}\n",
+            f"{view.comment}\n",
+            "| column | type | what |",
+            "|---|---|---|",
+        ]
+        for column in view.columns:
+            what = column.comment.replace("|", "\\|")
+            lines.append(f"| `{column.name}` | {column.type.lower()} | {what} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
+    VIEWS_PAGE.write_text(views_page(), encoding="utf-8")
     for page in PAGES:
         if rewrite(page):
             print(f"rewrote {name_of(page)}")

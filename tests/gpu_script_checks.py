@@ -47,7 +47,7 @@ def kernels(run: Run) -> Rows:
             "shared_mem_dynamic": r["dynamicSharedMemory"],
             "shared_mem_config": r["sharedMemoryExecuted"],
             "func_cache_config": _cache_config(config["cacheConfig"]),
-            "waves_per_sm": _waves(run, r["gpu"], r, block, grid),
+            **_occupancy(run, r["gpu"], r, block, grid),
         }
         if row["dur_ns"] > 0:
             found.append(row)
@@ -60,11 +60,16 @@ def _cache_config(number: int | None) -> str | None:
     return None if number is None else names.get(number, str(number))
 
 
-def _waves(run: Run, number: int, kernel: Row, block: int, grid: int) -> float | None:
-    """Waves by the occupancy calculator's formula; None where the export lacks the limits."""
+def _occupancy(run: Run, number: int, kernel: Row, block: int, grid: int) -> Row:
+    """Waves, occupancy and its limits by the occupancy calculator's formula.
+
+    All null where the export lacks the limits of the GPU.
+    """
     [gpu] = [g for g in run.oracle.gpus if g["id"] == number] or [{}]
+    names = ("blocks", "registers", "shared_mem", "warps")
     if not gpu.get("maxBlocksPerSm") or not gpu["smCount"]:
-        return None
+        none = dict.fromkeys(("waves_per_sm", "theoretical_occ_pct", "binding_resource"))
+        return none | {f"limit_{name}": None for name in names}
     launch = {
         "workgroup_size": block,
         "grid_size": grid,
@@ -73,8 +78,17 @@ def _waves(run: Run, number: int, kernel: Row, block: int, grid: int) -> float |
         "shared_mem_dynamic": kernel["dynamicSharedMemory"] or 0,
         "shared_mem_config_size": kernel["sharedMemoryExecuted"] or 0,
     }
-    expected = gpu_checks._occupancy(gpu, launch)
-    return expected and expected[1]
+    limits = gpu_checks.block_limits(gpu, launch)
+    percent, waves = gpu_checks.occupancy_and_waves(gpu, launch) or (None, None)
+    found = {name: limits.get(f"occupancy_limit_{name}") for name in names}
+    # Of equal limits the script takes the first in this order.
+    binding = min((n for n in names if found[n] is not None), key=lambda n: found[n])
+    return {
+        "waves_per_sm": waves,
+        "theoretical_occ_pct": percent,
+        "binding_resource": binding,
+        **{f"limit_{name}": value for name, value in found.items()},
+    }
 
 
 def busy(run: Run, gpu: int | None = None) -> list[Interval]:
@@ -113,14 +127,16 @@ def check_kernels(run: Run, rows: Rows, span: Interval) -> None:
     if not expected:
         return
     columns = [c for c in rows[0] if c in expected[0]]
+    computed = _occupancy(run, -1, {}, 0, 0).keys()
     if any(r["waves_per_sm"] is None for r in expected):
-        columns = [c for c in columns if c != "waves_per_sm"]
+        columns = [c for c in columns if c not in computed]
     assert all(r[c] is None for r in rows for c in r if c not in (*expected[0], "id")), rows[0]
 
     def key(row: Row, number: int) -> tuple[object, ...]:
         values = {**row, "kernel": named(row["kernel"])}
-        if values.get("waves_per_sm") is not None:
-            values["waves_per_sm"] = round(values["waves_per_sm"], 9)
+        for column in ("waves_per_sm", "theoretical_occ_pct"):
+            if values.get(column) is not None:
+                values[column] = round(values[column], 9)
         # Kernels that start together may be numbered either way.
         return (expected[number]["ts"], *(values[c] for c in columns))
 

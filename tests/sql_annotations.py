@@ -87,7 +87,7 @@ class Asked:
 
     @property
     def left_out(self) -> bool:
-        """Whether rows of the capture cannot be shown, or were not read as the oracle reads them."""
+        """Whether GPU work of the capture is not in the trace, since it cannot be shown."""
         return len(self.oracle.gpu_work) != len(self.trace["work"])
 
 

@@ -302,6 +302,10 @@ def test_every_option_is_documented(section, command):
     assert documented == options | {"-h", "--help"}
 
 
+def test_the_reference_of_the_views_is_current():
+    assert documents.VIEWS_PAGE.read_text(encoding="utf-8") == documents.views_page()
+
+
 # What is pointed at is there
 
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from nsys2perfetto.annotation import AnnotationOptions
+from nsys2perfetto.query import package
 from samples.builder import Capture, Kernel
 from samples.builder.truth import bucket
 from tests import manual_sql, report_oracle, runs, sql_annotations
@@ -322,3 +323,17 @@ def test_without_gpu_work_there_are_no_rows(open_trace):
     asked = sql_annotations.ask("no_cuda_at_all", open_trace)
     for view in sql_annotations.VIEWS["gaps"]:
         assert asked[view] == []
+
+
+def test_fixed_names():
+    """Users rely on these."""
+    views = package.views()
+    for view, columns in {
+        "nsys_gap": "id ts dur gpu step bucket prev_name next_name cause",
+        "nsys_consecutive_gap": "ts gap_ns bucket prev_name next_name",
+        "nsys_gap_bucket": "definition gpu bucket count total_ns pct",
+        "nsys_gap_total": "definition gpu total_gap_ns total_kernel_ns wall_ns",
+    }.items():
+        for suffix in ("", "_all_gpus") if view + "_all_gpus" in views else ("",):
+            found = {column.name for column in views[view + suffix].columns}
+            assert found >= set(columns.split()), view + suffix

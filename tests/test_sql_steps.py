@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nsys2perfetto.query import package
 from samples.builder import Capture, Kernel
 from tests import report_oracle, runs, sql_annotations
 from tests.oracle import pid
@@ -146,9 +147,8 @@ def check_steady(asked):
     steady = by((s for s in asked["nsys_step"] if s["phase"] == "steady"), "upid", "pid", "gpu")
     expected = []
     for unit, steps in steady.items():
-        row_of = {s["id"]: i for i, s in enumerate(steps)}
-        number = defaultdict(lambda n=len(steps): [0] * n)
-        time = defaultdict(lambda n=len(steps): [0] * n)
+        row_of, n = {s["id"]: i for i, s in enumerate(steps)}, len(steps)
+        number, time = defaultdict(lambda n=n: [0] * n), defaultdict(lambda n=n: [0] * n)
         for k in asked["nsys_step_kernel"]:
             if k["step_id"] in row_of:
                 number[k["name"]][row_of[k["step_id"]]] += k["count"]
@@ -159,11 +159,11 @@ def check_steady(asked):
             mine = time[name]
             statistics = (
                 *(np.median(number[name]), *(np.percentile(mine, p) for p in (50, 5, 95))),
-                sum(mine) / len(steps),
+                sum(mine) / n,
             )
             expected.append(
                 (
-                    *(*unit, name, len(steps)),
+                    *(*unit, name, n),
                     *map(pytest.approx, statistics),
                     pytest.approx(100 * sum(mine) / everything) if everything else None,
                 )
@@ -290,3 +290,11 @@ def test_without_steps_there_are_no_rows(open_trace):
     asked = sql_annotations.ask("no_cuda_at_all", open_trace)
     for view in sql_annotations.VIEWS["steps"]:
         assert asked[view] == []
+
+
+def test_fixed_names():
+    """Users rely on these."""
+    columns = {column.name for column in package.views()["nsys_step"].columns}
+    assert columns >= {"id", "ts", "dur", "step", "phase", "upid", "gpu", "kernel_count",
+                       "kernel_ns", "busy_ns", "idle_ns", "wall_ns", "kernel_util_pct",
+                       "busy_util_pct"}  # fmt: skip

@@ -36,6 +36,13 @@ _DIMENSIONS = {
 
 As fields they would take 21 bytes of each packet; the engine stores the same rows either way
 (gpu_event_parser.cc, ParseComputeKernelLaunch and ParseExtraComputeArg)."""
+_LIMITS = {
+    "occupancy_limit_warps": "warps",
+    "occupancy_limit_registers": "registers",
+    "occupancy_limit_shared_mem": "shared_memory",
+    "occupancy_limit_blocks": "blocks",
+}
+"""The names by which Perfetto's GPU tools know `occupancy.BlockLimits`."""
 _INTERNED_KERNELS = 1000
 """GpuInternedData.compute_kernels."""
 _UNNAMED = "[unnamed kernel]"
@@ -93,7 +100,7 @@ def with_names(config: pl.DataFrame, strings: StringTable) -> pl.DataFrame:
 
 
 def _launch(kernels: pl.DataFrame, gpus: Gpus) -> list[pl.Series]:
-    """What follows from a launch: totals, waves, theoretical occupancy; null where not known."""
+    """What follows from a launch: totals, waves, occupancy and its limits; null where not known."""
     threads = _product("workgroup_size", *(kernels[f"block{axis}"] for axis in "XYZ"))
     blocks = _product("grid_size", *(kernels[f"grid{axis}"] for axis in "XYZ"))
     launch = kernels.select(
@@ -105,8 +112,7 @@ def _launch(kernels: pl.DataFrame, gpus: Gpus) -> list[pl.Series]:
         + pl.col("dynamicSharedMemory").fill_null(0),
         executed=pl.col("sharedMemoryExecuted").fill_null(0),
     )
-    waves = np.full(len(kernels), np.nan)
-    percent = np.full(len(kernels), np.nan)
+    waves, percent, *fit = (np.full(len(kernels), np.nan) for _ in range(2 + len(_LIMITS)))
     for gpu in gpus.by_id.values():
         limits = occupancy.limits_of(*gpu.compute_capability) if gpu.compute_capability else None
         row = np.nonzero(launch["gpu"].to_numpy() == gpu.id)[0]
@@ -115,6 +121,9 @@ def _launch(kernels: pl.DataFrame, gpus: Gpus) -> list[pl.Series]:
         _, size, grid, *resources = (column.to_numpy() for column in launch[row])
         resident, _ = occupancy.blocks_per_sm(limits, size, *resources)
         percent[row] = occupancy.theoretical_occupancy_pct(limits, size, resident)
+        alone = occupancy.block_limits(limits, size, *resources)
+        for column, resource in zip(fit, _LIMITS.values(), strict=True):
+            column[row] = getattr(alone, resource)
         if gpu.sm_count:
             waves[row] = occupancy.waves_per_multiprocessor(grid, gpu.sm_count, resident)
     return [
@@ -123,6 +132,12 @@ def _launch(kernels: pl.DataFrame, gpus: Gpus) -> list[pl.Series]:
         _product("thread_count", threads, blocks),
         pl.Series("waves", waves).fill_nan(None),
         pl.Series("occupancy", percent).fill_nan(None),
+        *(
+            pl.Series(name, np.where(column < occupancy.NO_LIMIT, column, np.nan))
+            .fill_nan(None)
+            .cast(pl.Int64)
+            for name, column in zip(_LIMITS, fit, strict=True)
+        ),
     ]
 
 
@@ -175,6 +190,8 @@ def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeAr
         **{name: kernels[column] for column, name in _DIMENSIONS.items()},
         "waves_per_multiprocessor": kernels["waves"],
         "theoretical_occupancy_pct": kernels["occupancy"],
+        "sm__maximum_warps_per_active_cycle_pct": kernels["occupancy"],
+        **{name: kernels[name] for name in _LIMITS},
         **{name: optional[name] for name in optional.columns},
         "process_id": processes.replace_strict(
             distinct, [tracks.pid(p) for p in distinct], return_dtype=pl.Int64

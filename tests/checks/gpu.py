@@ -170,17 +170,20 @@ def occupancy(run: Run) -> None:
         if s["kind"] != "CUDA kernel" or gpu is None:
             continue
         args = run.trace.args(s)
-        expected = _occupancy(gpu, args)
+        limits = block_limits(gpu, args)
+        assert {k: args[k] for k in args if k.startswith("occupancy_limit_")} == limits, args
+        expected = occupancy_and_waves(gpu, args)
         if expected is None:
             assert "theoretical_occupancy_pct" not in args
             continue
         percent, waves = expected
         assert math.isclose(args["theoretical_occupancy_pct"], percent), (args, percent)
+        assert args["sm__maximum_warps_per_active_cycle_pct"] == args["theoretical_occupancy_pct"]
         assert math.isclose(args["waves_per_multiprocessor"], waves), (args, waves)
 
 
-def _occupancy(gpu: Row, args: dict[str, Any]) -> tuple[float, float] | None:
-    """Percent and waves: CUDA's occupancy calculator, for 7.0 and later."""
+def block_limits(gpu: Row, args: dict[str, Any]) -> dict[str, int]:
+    """Blocks that each resource of an SM allows: CUDA's occupancy calculator, 7.0 and later."""
     ampere = gpu["computeMajor"] >= 8
     warps = -(-args["workgroup_size"] // 32)
     registers = -(-args["registers_per_thread"] * 32 // 256) * 256
@@ -188,15 +191,26 @@ def _occupancy(gpu: Row, args: dict[str, Any]) -> tuple[float, float] | None:
     shared = args.get("shared_mem_static", 0) + args.get("shared_mem_dynamic", 0)
     shared = -(-(shared + 1024 * ampere) // unit) * unit
     set_aside = args.get("shared_mem_config_size", 0)
-    limits = [gpu["maxBlocksPerSm"], gpu["maxWarpsPerSm"] // warps]
+    limits = {
+        "occupancy_limit_blocks": gpu["maxBlocksPerSm"],
+        "occupancy_limit_warps": gpu["maxWarpsPerSm"] // warps,
+    }
     if registers:
-        limits.append(gpu["maxRegistersPerSm"] // 4 // registers * 4 // warps)
+        fit = gpu["maxRegistersPerSm"] // 4 // registers * 4 // warps
+        limits["occupancy_limit_registers"] = fit
     if shared:
         meant = shared <= set_aside < gpu["maxShmemPerSm"]
-        limits.append((set_aside if meant else gpu["maxShmemPerSm"]) // shared)
-    blocks = min(limits)
+        available = set_aside if meant else gpu["maxShmemPerSm"]
+        limits["occupancy_limit_shared_mem"] = available // shared
+    return limits
+
+
+def occupancy_and_waves(gpu: Row, args: dict[str, Any]) -> tuple[float, float] | None:
+    """Percent and waves; None where not one block fits."""
+    blocks = min(block_limits(gpu, args).values())
     if blocks == 0:
         return None
+    warps = -(-args["workgroup_size"] // 32)
     waves = args["grid_size"] / (blocks * gpu["smCount"])
     return 100 * blocks * warps / gpu["maxWarpsPerSm"], waves
 

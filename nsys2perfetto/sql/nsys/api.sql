@@ -206,7 +206,7 @@ LEFT JOIN arrow
   ON arrow.id = wake_up.id
 ORDER BY waiting.id;
 
--- CUDA calls that made a thread wait for a GPU; the rule is at the top.
+-- CUDA calls that made a thread wait for a GPU, those named `cu*Synchronize*`.
 CREATE PERFETTO VIEW nsys_sync(
   -- Id of the call's slice.
   id JOINID(slice.id),
