@@ -327,6 +327,11 @@ def test_every_column_of_the_package_is_described():
             " nope\n ^",
         ),
         ("SELECT * FROM nsys_nope", "no such table: nsys_nope (line 1, column 1)", None),
+        (
+            "SELECT * FROM nsys_stepp",
+            "no such table: nsys_stepp (line 1, column 1); did you mean nsys_step?",
+            None,
+        ),
         ("", "No valid SQL to run", ""),
         ("INCLUDE PERFETTO MODULE nsys.nope", "INCLUDE: unknown module 'nsys.nope'", None),
         ("SELECT '\ud800'", "the SQL is not valid text: write it in UTF-8", ""),

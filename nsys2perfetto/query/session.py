@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import http.client
 import re
 import shutil
@@ -262,4 +263,12 @@ def _query_error(text: str) -> QueryError:
     here, reason = lines[last + 1 : last + 3], lines[last + 3 :]
     where = f"line {line}, column {column}" + (f" of module {module}" if module else "")
     excerpt = "\n".join(printable(x.removeprefix("    ").replace("\t", " ")) for x in here)
-    return QueryError(f"{printable(' '.join(' '.join(reason).split()))} ({where})", excerpt)
+    why = " ".join(" ".join(reason).split())
+    return QueryError(f"{printable(why)} ({where}){_hint(why)}", excerpt)
+
+
+def _hint(reason: str) -> str:
+    """The view that somebody may have meant, where a name is unknown."""
+    missing = re.search(r"no such table: (\w+)", reason)
+    close = difflib.get_close_matches(missing[1].lower(), package.views(), n=1) if missing else []
+    return f"; did you mean {close[0]}?" if close else ""
