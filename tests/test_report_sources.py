@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nsys2perfetto.analysis.steps import Request
@@ -245,6 +245,7 @@ KERNELS = st.lists(
 
 @RANDOM
 @given(kernels=KERNELS)
+@example([(0, 1 - n % 2, 0, 0, name) for n, name in enumerate(("argmax_kernel", "gemm", "norm"))])
 def test_any_kernels_of_two_processes_on_two_gpus(kernels, open_trace):
     capture = Capture("3.24.0")
     threads = []

@@ -12,6 +12,7 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.tracks import sequences
+from nsys2perfetto.wire import ragged
 from nsys2perfetto.wire.ragged import Ragged
 from nsys2perfetto.wire.stamp import RowSlot, Stamper
 from nsys2perfetto.wire.template import Placeholders
@@ -76,8 +77,11 @@ class GpuFamily:
                 **{name: column[part] for name, column in self.values.items()},
             }
             present = {name: mask[part] for name, mask in self.present.items()}
-            for _, block in stamper.stamp(events.code[part], values, present):
-                yield block
+            blocks = list(stamper.stamp(events.code[part], values, present))
+            # In order: the engine numbers what begins at the same time as it stands in the file.
+            pieces = [(rows, ragged.from_matrix(block)) for rows, block in blocks]
+            whole = len(blocks) == 1
+            yield blocks[0][1] if whole else ragged.interleave(pieces, len(start)).data
 
     def _packet(self, p: Placeholders) -> pb.TracePacket:
         packet = sequences.following(sequences.GPU)
