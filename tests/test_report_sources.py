@@ -245,7 +245,9 @@ KERNELS = st.lists(
 
 @RANDOM
 @given(kernels=KERNELS)
-@example([(0, 1 - n % 2, 0, 0, name) for n, name in enumerate(("argmax_kernel", "gemm", "norm"))])
+@example(
+    kernels=[(0, 1 - n % 2, 0, 0, name) for n, name in enumerate(("argmax_kernel", "gemm", "norm"))]
+)
 def test_any_kernels_of_two_processes_on_two_gpus(kernels, open_trace):
     capture = Capture("3.24.0")
     threads = []
