@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
-import io
 import os
 import tempfile
 from pathlib import Path
@@ -15,11 +13,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from nsys2perfetto.wire.gzip_stream import GzipStream
+
 BUFFER = 1 << 20
 """Bytes gathered before they go to the file."""
-
-GZIP_LEVEL = 6
-"""zlib's own default."""
 
 
 class TraceWriter:
@@ -40,7 +37,7 @@ class TraceWriter:
         """Bytes of the trace before compression."""
         self._temporary: Path | None = None
         self._raw: IO[bytes] | None = None
-        self._out: IO[bytes] | None = None
+        self._gzip: GzipStream | None = None
 
     def __enter__(self) -> TraceWriter:
         target = self.path.resolve() if self.path.is_symlink() else self.path
@@ -50,21 +47,18 @@ class TraceWriter:
         )
         self._temporary = Path(name)
         self._raw = os.fdopen(handle, "wb", buffering=BUFFER)
-        self._out = self._raw
         if target.suffix == ".gz":
-            self._out = io.BufferedWriter(
-                gzip.GzipFile(
-                    filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=self._raw, mtime=0
-                ),
-                BUFFER,
-            )
+            self._gzip = GzipStream(self._raw)
         return self
 
     def write(self, data: bytes | npt.NDArray[np.uint8]) -> None:
         """Appends whole packets."""
-        assert self._out is not None, "the writer is not open"
+        assert self._raw is not None, "the writer is not open"
         view = np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else data
-        self._out.write(view)
+        if self._gzip is not None:
+            self._gzip.write(view)
+        else:
+            self._raw.write(view)
         self.bytes_written += memoryview(view).nbytes
 
     def __exit__(
@@ -73,19 +67,20 @@ class TraceWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._raw is not None and self._out is not None and self._temporary is not None
+        assert self._raw is not None and self._temporary is not None
         try:
             if kind is None:
-                if self._out is not self._raw:
-                    self._out.close()
+                if self._gzip is not None:
+                    self._gzip.finish()
                 self._raw.flush()
                 self._raw.close()
                 self._temporary.chmod(0o666 & ~_umask())
                 self._temporary.replace(self._target)
         finally:
-            for file in (self._out, self._raw):
-                with contextlib.suppress(OSError, ValueError):
-                    file.close()
+            if self._gzip is not None:
+                self._gzip.close()
+            with contextlib.suppress(OSError, ValueError):
+                self._raw.close()
             with contextlib.suppress(FileNotFoundError):
                 self._temporary.unlink()
 
