@@ -42,6 +42,11 @@ _CUPTI_TABLE = "CUPTI_ACTIVITY_KIND_OVERHEAD"
 _SHAPE = ["gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ"]
 
 
+MIN_GAP = 1_000
+LEAN_MIN_GAP = 10_000
+"""Shortest idle gaps that have a slice unless the user says otherwise, ns; of lean traces."""
+
+
 @dataclass(frozen=True)
 class AnnotationOptions:
     """What to add to the trace beside what nsys recorded.
@@ -55,7 +60,7 @@ class AnnotationOptions:
     """
 
     steps: Request = field(default_factory=Request)
-    min_gap: int = 1_000
+    min_gap: int = MIN_GAP
     gaps: bool = True
     counters: bool = True
     window: int | None = None

@@ -13,6 +13,7 @@ from nsys2perfetto.analysis.steps import PHASES
 from nsys2perfetto.annotation import Annotations
 from nsys2perfetto.tracks import counter_tracks, family_slices, gap_slices, step_slices
 from nsys2perfetto.tracks.counter_tracks import CounterValues
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_counters import CounterBlock, CounterSpec
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
@@ -62,8 +63,10 @@ class AnnotationTracks:
     counters: list[CounterValues] = field(default_factory=list)
 
 
-def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
-    """Makes the tracks of all steps, gaps and counters.
+def make(
+    found: Annotations, tracks: Tracks, pools: Pools, detail: Detail = FULL
+) -> AnnotationTracks:
+    """Makes the tracks of all steps, gaps and counters; `detail`: how much is said of each gap.
 
     A root track with slices of its own and a child is what the UI shows first, right below the
     GPUs: steps, with the gaps below them. Names tell processes and GPUs apart where there are
@@ -109,6 +112,7 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
                     places,
                     pools,
                     category,
+                    detail,
                 )
     return result
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsys2perfetto import __version__, annotation_tracks, notes, outputs
-from nsys2perfetto.annotation import AnnotationOptions
+from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
@@ -38,6 +38,7 @@ from nsys2perfetto.tracks import (
 )
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.detail import FULL, LEAN, LEFT_OUT, Detail
 from nsys2perfetto.tracks.gpu_sequence import GpuSequence
 from nsys2perfetto.tracks.memory_counters import MemoryCounters
 from nsys2perfetto.tracks.processes import Tracks
@@ -58,6 +59,7 @@ def convert(
     only: Collection[str] = (),
     skip: Collection[str] = (),
     annotate: AnnotationOptions | None = None,
+    lean: bool | Detail = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Converts an nsys SQLite export to a Perfetto trace.
@@ -71,6 +73,9 @@ def convert(
         pids: Only events of these processes (ids of the operating system).
         only, skip: Only these families of events, or all but these; see `families.FAMILIES`.
         annotate: Which decode steps, gaps and counters to add; all, found automatically, if None.
+        lean: Leave out arguments and arrows (see docs/trace.md), and gaps below 10 us unless
+            `annotate` says otherwise: half the loading time and memory, for very large captures.
+            A `Detail` says exactly what to write.
         progress: Called now and then.
 
     Returns:
@@ -87,6 +92,9 @@ def convert(
     [(path, target)] = outputs.plan([path], None if output is None else os.fspath(output))
     outputs.check(target, force)
     selection = Selection(start, end, frozenset(pids))
+    detail = lean if isinstance(lean, Detail) else LEAN if lean else FULL
+    if annotate is None:
+        annotate = AnnotationOptions(min_gap=MIN_GAP if detail.gaps else LEAN_MIN_GAP)
     with Capture(path) as opened:
         try:
             with TraceWriter(target) as out:
@@ -94,7 +102,8 @@ def convert(
                     opened,
                     selection,
                     families,
-                    annotate or AnnotationOptions(),
+                    annotate,
+                    detail,
                     out,
                     progress or (lambda *_: None),
                 )
@@ -115,22 +124,23 @@ def _run(
     selection: Selection,
     families: Collection[str],
     annotate: AnnotationOptions,
+    detail: Detail,
     out: TraceWriter,
     progress: Progress,
 ) -> Conversion:
     """Reads, joins and writes."""
-    model = read(capture, selection, families, annotate, progress)
+    model = read(capture, selection, families, annotate, progress, detail)
     reading, tracks, gpu, operations = model.reading, model.tracks, model.gpu, model.operations
     calls, pools, ranges, found = model.calls, model.pools, model.ranges, model.annotations
     first, shift = reading.span[0], model.shift
     derived: dict[str, SliceFamily] = {}
     slices = [
-        *_cuda(reading, calls, operations, pools, tracks, derived),
+        *_cuda(reading, calls, operations, pools, tracks, detail, derived),
         *(call_tables.family(t, e, reading.strings, pools) for t, e in reading.tables if len(e)),
         ranges.push_pop(),
         ranges.start_end(tracks),
     ]
-    projected = nvtx_tracks.projection(ranges, calls, operations, pools, tracks, shift)
+    projected = nvtx_tracks.projection(ranges, calls, operations, pools, tracks, shift, detail)
     if projected is not None:
         derived["nvtx_projection"] = projected
 
@@ -142,6 +152,8 @@ def _run(
         facts["decode_steps"] = "; ".join(choices)
     if annotate.gaps and len(operations.start):
         facts["min_gap_ns"] = annotate.min_gap
+    if detail == LEAN:
+        facts["lean"] = LEFT_OUT
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
@@ -151,7 +163,7 @@ def _run(
     counts = {name: len(family) for name, family in derived.items()}
     slices.clear()  # of a large capture they and what is added now would fill the memory
     derived.clear()
-    added = annotation_tracks.make(found, tracks, pools)
+    added = annotation_tracks.make(found, tracks, pools, detail)
     writing.annotations(added)
     writing.counters(added, memory, reading)
     counts |= {name: len(family) for name, family in added.slices.items()}
@@ -163,7 +175,7 @@ def _run(
         families=reading.counts,
         derived=counts,
         time_shift_ns=shift,
-        arrows=int((calls.submitting_call >= 0).sum()),
+        arrows=int((calls.submitting_call >= 0).sum()) if detail.arrows else 0,
         decode_steps=found.choices(),
     )
 
@@ -174,10 +186,11 @@ def _cuda(
     operations: Operations,
     pools: Pools,
     tracks: Tracks,
+    detail: Detail,
     derived: dict[str, SliceFamily],
 ) -> list[SliceFamily]:
     """CUDA calls, what they waited for, and where they woke up (into `derived`)."""
-    api = cuda_api.family(calls, operations, pools)
+    api = cuda_api.family(calls, operations, pools, detail)
     if not len(reading.waits):
         return [api]
     records = cuda_calls.event_records(reading.capture)

@@ -13,6 +13,7 @@ from nsys2perfetto.reading import Progress, Reading
 from nsys2perfetto.tracks import cuda_api
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_sequence import GpuSequence
 from nsys2perfetto.tracks.nvtx import Nvtx
 from nsys2perfetto.tracks.processes import Tracks
@@ -55,6 +56,7 @@ def read(
     families: Collection[str],
     annotate: AnnotationOptions,
     progress: Progress,
+    detail: Detail = FULL,
 ) -> Model:
     """Reads a capture and joins what belongs together.
 
@@ -64,6 +66,7 @@ def read(
         families: The families of events to read.
         annotate: Where decode steps come from.
         progress: Called between the steps.
+        detail: How much a trace will say of each operation.
 
     Raises:
         CaptureError: The capture cannot be read.
@@ -78,6 +81,7 @@ def read(
         tracks,
         gpus.stream_names(capture),
         sampled={samples.gpu for samples in reading.metrics.sets},
+        detail=detail,
     )
     operations = Operations.of(gpu.families)
     calls = cuda_api.join(reading.calls, operations, reading.strings)

@@ -80,6 +80,12 @@ from nsys2perfetto.nsys import source
     metavar="FAMILY",
     help="All kinds of events but these, for example --skip osrt.",
 )
+@click.option(
+    "--lean",
+    is_flag=True,
+    help="For very large captures: every event, but no arrows from calls, fewer arguments, and no "
+    "idle gaps below 10us unless --min-gap says so. Halves what the browser needs.",
+)
 @annotation_options
 @click.pass_context
 def command(
@@ -97,6 +103,7 @@ def command(
     pids: tuple[int, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
+    lean: bool,
     **annotations: Any,
 ) -> None:
     """Convert Nsight Systems captures (SQLite exports) to native Perfetto traces.
@@ -108,7 +115,7 @@ def command(
         raise UsageError("-q and -v contradict each other: choose one")
     start, end = _time_range(start, end, span)
     check(annotations)
-    request = Request(start, end, pids, only, skip)
+    request = Request(start, end, pids, only, skip, lean)
     failed = False
     jobs = outputs.plan(captures, output)
     for number, (capture, target) in enumerate(jobs):
@@ -173,7 +180,8 @@ def _convert(
             pids=request.pids,
             only=request.only,
             skip=request.skip,
-            annotate=build(annotations),
+            annotate=build(annotations, request.lean),
+            lean=request.lean,
             progress=progress,
         )
     return summary.lines(result, request, progress.seconds if verbose else None)

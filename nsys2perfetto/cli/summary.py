@@ -24,6 +24,7 @@ class Request:
     pids: tuple[int, ...] = ()
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    lean: bool = False
 
 
 def lines(
@@ -107,6 +108,8 @@ def _selection(request: Request) -> list[str]:
         result += fact("range", f"only events that overlap {start} to {end}")
     if request.pids:
         result += fact("process", "only " + ", ".join(str(p) for p in request.pids))
+    if request.lean:
+        result += fact("lean", "no arrows from CUDA calls, fewer arguments")
     return result
 
 
