@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import __version__, annotation_tracks, notes, outputs
+from nsys2perfetto import __version__, annotation_tracks, notes, outputs, step_range
 from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.model import read
-from nsys2perfetto.nsys import cuda_calls, source
+from nsys2perfetto.model import Model, read
+from nsys2perfetto.nsys import source
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
 from nsys2perfetto.reading import Progress, Reading
 from nsys2perfetto.result import CaptureInfo, Conversion, GpuInfo
+from nsys2perfetto.step_range import Numbers
 from nsys2perfetto.tracks import (
     call_tables,
     counter_tracks,
@@ -37,7 +38,7 @@ from nsys2perfetto.tracks import (
     wake_ups,
 )
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
-from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.cuda_api import Calls
 from nsys2perfetto.tracks.detail import FULL, LEAN, LEFT_OUT, Detail
 from nsys2perfetto.tracks.gpu_sequence import GpuSequence
 from nsys2perfetto.tracks.memory_counters import MemoryCounters
@@ -60,6 +61,7 @@ def convert(
     skip: Collection[str] = (),
     annotate: AnnotationOptions | None = None,
     lean: bool | Detail = False,
+    steps: Numbers | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Converts an nsys SQLite export to a Perfetto trace.
@@ -76,13 +78,15 @@ def convert(
         lean: Leave out arguments and arrows (see docs/trace.md), and gaps below 10 us unless
             `annotate` says otherwise: half the loading time and memory, for very large captures.
             A `Detail` says exactly what to write.
+        steps: Only what overlaps decode steps of these numbers, first and last; None for no bound.
         progress: Called now and then.
 
     Returns:
         What was read, written and left out. Nothing is ever left out silently.
 
     Raises:
-        UsageError: `output` exists, is the capture itself, or a family has no such name.
+        UsageError: `output` exists, is the capture itself, a family has no such name, or there are
+            no such steps.
         CaptureError: The capture cannot be read.
         OutputError: The trace cannot be written. No half-written file is left.
     """
@@ -92,6 +96,8 @@ def convert(
     [(path, target)] = outputs.plan([path], None if output is None else os.fspath(output))
     outputs.check(target, force)
     selection = Selection(start, end, frozenset(pids))
+    if steps is not None and not (start is None and end is None):
+        raise UsageError("steps replace start and end: use one or the other")
     detail = lean if isinstance(lean, Detail) else LEAN if lean else FULL
     if annotate is None:
         annotate = AnnotationOptions(min_gap=MIN_GAP if detail.gaps else LEAN_MIN_GAP)
@@ -104,6 +110,7 @@ def convert(
                     families,
                     annotate,
                     detail,
+                    steps,
                     out,
                     progress or (lambda *_: None),
                 )
@@ -125,17 +132,22 @@ def _run(
     families: Collection[str],
     annotate: AnnotationOptions,
     detail: Detail,
+    steps: Numbers | None,
     out: TraceWriter,
     progress: Progress,
 ) -> Conversion:
     """Reads, joins and writes."""
-    model = read(capture, selection, families, annotate, progress, detail)
+    if steps is None:
+        model = read(capture, selection, families, annotate, progress, detail)
+    else:
+        model = step_range.read(capture, selection, families, annotate, progress, detail, steps)
+    selection = model.selection
     reading, tracks, gpu, operations = model.reading, model.tracks, model.gpu, model.operations
     calls, pools, ranges, found = model.calls, model.pools, model.ranges, model.annotations
     first, shift = reading.span[0], model.shift
     derived: dict[str, SliceFamily] = {}
     slices = [
-        *_cuda(reading, calls, operations, pools, tracks, detail, derived),
+        *_cuda(model, detail, derived),
         *(call_tables.family(t, e, reading.strings, pools) for t, e in reading.tables if len(e)),
         ranges.push_pop(),
         ranges.start_end(tracks),
@@ -148,6 +160,9 @@ def _run(
         reading.memory, reading.memory_pools, reading.gpus, tracks, selection.start
     )
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
+    part = found.part
+    if part is not None:
+        facts["steps"] = f"{part.first}..{part.last}"
     if choices := found.choices():
         facts["decode_steps"] = "; ".join(choices)
     if annotate.gaps and len(operations.start):
@@ -177,26 +192,19 @@ def _run(
         time_shift_ns=shift,
         arrows=int((calls.submitting_call >= 0).sum()) if detail.arrows else 0,
         decode_steps=found.choices(),
+        part=part,
     )
 
 
-def _cuda(
-    reading: Reading,
-    calls: Calls,
-    operations: Operations,
-    pools: Pools,
-    tracks: Tracks,
-    detail: Detail,
-    derived: dict[str, SliceFamily],
-) -> list[SliceFamily]:
+def _cuda(model: Model, detail: Detail, derived: dict[str, SliceFamily]) -> list[SliceFamily]:
     """CUDA calls, what they waited for, and where they woke up (into `derived`)."""
+    reading, calls, operations, pools = model.reading, model.calls, model.operations, model.pools
     api = cuda_api.family(calls, operations, pools, detail)
     if not len(reading.waits):
         return [api]
-    records = cuda_calls.event_records(reading.capture)
-    found = wake_ups.find(reading.waits, records, calls, operations)
+    found = model.find_waits()
     wake_ups.annotate_calls(found, api, pools)
-    orphans = wake_ups.orphans(found, reading.waits, pools, tracks)
+    orphans = wake_ups.orphans(found, reading.waits, pools, model.tracks)
     reading.orphaned(len(orphans))
     woken = wake_ups.family(found, calls, operations, pools)
     if woken is not None:

@@ -48,8 +48,8 @@ def traces(tmp_path_factory):
         nsys2perfetto.convert(capture, folder / f"{capture.stem}.pftrace").output
         for capture in captures
     ]
-    lean = folder / "lean.pftrace"
-    return [*found, nsys2perfetto.convert(captures[0], lean, lean=True).output]
+    part = folder / "part.pftrace"
+    return [*found, nsys2perfetto.convert(captures[0], part, lean=True, steps=(5, 9)).output]
 
 
 @pytest.fixture(scope="module")

@@ -14,59 +14,12 @@ from samples.builder.scenarios import SCENARIOS
 from tests.command import run
 from tests.documents import REPOSITORY, quoted, tables
 from tests.engine import query
+from tests.loaded import Loaded
 
 NAMES = (
     "decode_eager", "decode_graph", "nvtx_zoo", "every_copy_kind", "sync_zoo", "graph_level",
     "two_processes_two_gpus", "overlapping_kernels", "unified_memory", "device_memory",
 )  # fmt: skip
-
-_SLICES = """
-    select s.id, s.ts, s.dur, s.name, s.category, s.depth, s.arg_set_id, t.name as track,
-      thread.tid, coalesce(p.pid, q.pid) as pid
-    from slice s join track t on t.id = s.track_id
-    left join thread_track tt on tt.id = t.id left join thread using (utid)
-    left join process p on p.upid = thread.upid
-    left join process_track pt on pt.id = t.id left join process q on q.upid = pt.upid
-    order by s.ts, s.dur, s.name, s.depth, t.name, s.id"""
-_ARGS = """
-    select arg_set_id, key, coalesce(int_value, real_value, string_value) as value from args
-    where value_type != 'null'"""
-_COUNTERS = """
-    select c.ts, c.value, t.name from counter c join counter_track t on t.id = c.track_id
-    order by t.name, c.ts, c.id"""
-
-
-class Loaded:
-    """A trace as the engine knows it: slices without what only numbers them, and arguments."""
-
-    def __init__(self, path, open_trace):
-        with open_trace(path) as tp:
-            query.assert_clean(tp)
-            slices = query.rows(tp, _SLICES)
-            self.counters = [tuple(r.values()) for r in query.rows(tp, _COUNTERS)]
-            self.flows = query.rows(tp, "select slice_out, slice_in from flow")
-            self.metadata = {
-                r["name"]: r["str_value"] for r in query.rows(tp, "select * from metadata")
-            }
-            args = {}
-            for r in query.rows(tp, _ARGS):
-                args.setdefault(r["arg_set_id"], {})[r["key"]] = r["value"]
-        self.category_of = {s["id"]: s["category"] for s in slices}
-        self.slices = []
-        for s in slices:
-            del s["id"]
-            self.slices.append((s, args.get(s.pop("arg_set_id"), {})))
-
-    def events(self):
-        """All but gaps."""
-        return [(s, a) for s, a in self.slices if not is_gap(s)]
-
-    def gaps(self):
-        return [(s, a) for s, a in self.slices if is_gap(s)]
-
-
-def is_gap(row):
-    return row["category"] in ("nsys.gap", "nsys.process_gap")
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +71,9 @@ def test_gaps_from_ten_microseconds_on_are_there(name, pair):
 def test_only_arrows_to_wake_ups_are_left(pair):
     full, lean, whole, less = pair("decode_eager")
     assert full.arrows and not lean.arrows
-    categories = [less.category_of[f["slice_in"]] for f in less.flows]
-    assert set(categories) == {"cuda_wake_up"}
-    woken = [f for f in whole.flows if whole.category_of[f["slice_in"]] == "cuda_wake_up"]
-    assert len(categories) == len(woken) > 0
+    assert {to["category"] for _, to in less.arrows} == {"cuda_wake_up"}
+    woken = [arrow for arrow in whole.arrows if arrow[1]["category"] == "cuda_wake_up"]
+    assert less.arrows == woken
 
 
 def test_gaps_share_their_arguments(pair, open_trace):

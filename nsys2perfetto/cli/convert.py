@@ -13,7 +13,15 @@ import click
 from nsys2perfetto import outputs
 from nsys2perfetto.cli import failures, memory, summary, terminal
 from nsys2perfetto.cli.annotations import annotation_options, build, check
-from nsys2perfetto.cli.options import many, one, parse_families, parse_pids, parse_range, parse_time
+from nsys2perfetto.cli.options import (
+    many,
+    one,
+    parse_families,
+    parse_pids,
+    parse_range,
+    parse_steps,
+    parse_time,
+)
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.cli.summary import Request
 from nsys2perfetto.errors import EXIT_FAILURE, UsageError
@@ -59,6 +67,13 @@ from nsys2perfetto.nsys import source
     help="The same as --start and --end: 1.5s:2s; either side may be empty.",
 )
 @click.option(
+    "--steps",
+    callback=one(parse_steps),
+    metavar="A..B",
+    help="Only what overlaps decode steps number A to B, and the calls that launched it; A.. and A "
+    "alone are possible too. They keep their numbers.",
+)
+@click.option(
     "--pid",
     "pids",
     callback=many(parse_pids),
@@ -100,6 +115,7 @@ def command(
     start: int | None,
     end: int | None,
     span: tuple[int | None, int | None] | None,
+    steps: tuple[int | None, int | None] | None,
     pids: tuple[int, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
@@ -113,9 +129,15 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other: choose one")
+    if steps is not None:
+        others = {"--range": span, "--start": start, "--end": end}
+        given = [name for name, value in others.items() if value is not None]
+        given += ["--no-steps"] * annotations["no_steps"]
+        if given:
+            raise UsageError(f"--steps and {given[0]} contradict each other: choose one")
     start, end = _time_range(start, end, span)
     check(annotations)
-    request = Request(start, end, pids, only, skip, lean)
+    request = Request(start, end, pids, only, skip, lean, steps)
     failed = False
     jobs = outputs.plan(captures, output)
     for number, (capture, target) in enumerate(jobs):
@@ -182,6 +204,7 @@ def _convert(
             skip=request.skip,
             annotate=build(annotations, request.lean),
             lean=request.lean,
+            steps=request.steps,
             progress=progress,
         )
     return summary.lines(result, request, progress.seconds if verbose else None)

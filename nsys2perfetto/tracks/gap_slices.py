@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,28 @@ _COMMON = ("bucket", "cause", "mostly", "pace", "process_id", "run", "step")
 _SCALES = ((1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s"))
 
 
+@dataclass(frozen=True)
+class ShownGaps:
+    """Idle gaps that have a slice.
+
+    Attributes:
+        gaps: In order of time on each track.
+        causes: Why each is there.
+        steps: What `step_of_gap` refers to.
+        step_of_gap: Row of the step in which each begins, -1 for none.
+    """
+
+    gaps: IdleGaps
+    causes: Causes
+    steps: Steps
+    step_of_gap: I64
+
+    def __len__(self) -> int:
+        return len(self.gaps)
+
+
 def family(
-    gaps: IdleGaps,
-    causes: Causes,
-    steps: Steps,
-    step_of_gap: I64,
+    shown: ShownGaps,
     table: GpuTable,
     pid_of_unit: I64,
     places: dict[int, tuple[int, int]],
@@ -50,10 +68,7 @@ def family(
     """The gaps as slices.
 
     Args:
-        gaps: From `gaps.idle`.
-        causes: Of the same gaps.
-        steps: All steps.
-        step_of_gap: Row of the step in which each gap begins, -1 for none.
+        shown: The gaps.
         table: All GPU work.
         pid_of_unit: Process id of each (process, GPU), shape (units,).
         places: `gaps.track` to the uuid of its track and its GPU.
@@ -61,6 +76,7 @@ def family(
         category: Of the slices.
         detail: How much is said of each.
     """
+    gaps, causes, steps, step_of_gap = shown.gaps, shown.causes, shown.steps, shown.step_of_gap
     verdict, lateness = causes.verdict, causes.lateness
     before, after = gaps.previous, gaps.next
     known = causes.mostly != NONE
