@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from nsys2perfetto import cause_inputs
 from nsys2perfetto.analysis import (
     causes,
     gaps,
@@ -17,7 +18,7 @@ from nsys2perfetto.analysis import (
     steps,
 )
 from nsys2perfetto.analysis.activities import Activity
-from nsys2perfetto.analysis.causes import Causes, Overheads, StreamWaits
+from nsys2perfetto.analysis.causes import Causes
 from nsys2perfetto.analysis.columns import width_of
 from nsys2perfetto.analysis.gaps import IdleGaps
 from nsys2perfetto.analysis.intervals import Intervals, union
@@ -28,8 +29,11 @@ from nsys2perfetto.analysis.steps import PHASES, Copies, Found, Kernels, Ranges,
 from nsys2perfetto.nsys import nvtx as nsys_nvtx
 from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.reading import Reading
-from nsys2perfetto.tracks import gpu_table, wake_ups
+from nsys2perfetto.result import StepPart
+from nsys2perfetto.tracks import gpu_table
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.gap_slices import ShownGaps
+from nsys2perfetto.tracks.gpu_counters import CounterBlock
 from nsys2perfetto.tracks.gpu_sequence import GpuSequence
 from nsys2perfetto.tracks.gpu_table import GpuTable
 from nsys2perfetto.tracks.nvtx import Nvtx, launches_of
@@ -37,9 +41,12 @@ from nsys2perfetto.tracks.thread_pools import Pools
 
 I64 = npt.NDArray[np.int64]
 
-_PROFILER_TABLE = "PROFILER_OVERHEAD"
-_CUPTI_TABLE = "CUPTI_ACTIVITY_KIND_OVERHEAD"
 _SHAPE = ["gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ"]
+
+
+MIN_GAP = 1_000
+LEAN_MIN_GAP = 10_000
+"""Shortest idle gaps that have a slice unless the user says otherwise, ns; of lean traces."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class AnnotationOptions:
     """
 
     steps: Request = field(default_factory=Request)
-    min_gap: int = 1_000
+    min_gap: int = MIN_GAP
     gaps: bool = True
     counters: bool = True
     window: int | None = None
@@ -63,6 +70,11 @@ class AnnotationOptions:
 
 class Annotations:
     """Steps, gaps and causes of a capture; each is computed when it is first asked for."""
+
+    part: StepPart | None = None
+    """The steps that the trace is limited to, see `step_range`."""
+    counters: list[CounterBlock] | None = None
+    """Counters of the GPUs, where they were computed before."""
 
     def __init__(
         self,
@@ -99,6 +111,11 @@ class Annotations:
             replays=self._replays(),
             copies=self._copies_to_host(),
         )
+
+    @property
+    def several_runs(self) -> bool:
+        """Whether the capture has several runs."""
+        return int(self.steps.steps.run.max(initial=0)) > 1
 
     @cached_property
     def measures(self) -> Measures:
@@ -283,7 +300,16 @@ class Annotations:
         host = causes.HostCalls(
             np.asarray(threads[events.code], np.int64), events.start, events.end, self.activity
         )
-        return causes.find(found, work, host, self._stream_waits(), self._overheads())
+        waits = cause_inputs.stream_waits(self._reading.waits, self.calls, self.operations)
+        return causes.find(found, work, host, waits, cause_inputs.overheads(self._reading))
+
+    def shown_gaps(self, of_processes: bool = False) -> ShownGaps:
+        """The gaps of GPUs, or of processes, that have a slice."""
+        gaps = self.process_gaps if of_processes else self.gaps
+        # The short ones, often half of them, need no verdict either.
+        long_enough = gaps.gap >= self.options.min_gap
+        shown = gaps if long_enough.all() else gaps.take(np.flatnonzero(long_enough))
+        return ShownGaps(shown, self.causes_of(shown), self.steps.steps, self.steps_of(shown))
 
     def steps_of(self, idle: IdleGaps) -> I64:
         """Row of the step in which each gap begins, of the process whose work ended the gap."""
@@ -336,32 +362,6 @@ class Annotations:
         known = call >= 0
         when[known] = self.calls.events.start[call[known]]
         return when
-
-    def _stream_waits(self) -> StreamWaits | None:
-        """Calls that make one stream wait for an event, from the table of waits."""
-        waits = self._reading.waits
-        if not len(waits):
-            return None
-        call, stream = wake_ups.stream_waits(waits, self.calls, self.operations)
-        return causes.StreamWaits(stream, self.calls.events.start[call])
-
-    def _overheads(self) -> Overheads | None:
-        """When the profiler held threads up."""
-        thread, start, end = [], [], []
-        for table, events in self._reading.tables:
-            if table.table not in (_PROFILER_TABLE, _CUPTI_TABLE) or not len(events):
-                continue
-            rows = np.arange(len(events))
-            if table.table == _CUPTI_TABLE:
-                kind = events.config["overheadType"].is_in(causes.PROFILER_OVERHEAD_TYPES)
-                rows = np.flatnonzero(kind.fill_null(False).to_numpy()[events.code])
-            owner = events.config["globalTid"].fill_null(0).to_numpy()[events.code[rows]]
-            thread.append(np.asarray(owner, np.int64))
-            start.append(events.start[rows])
-            end.append(events.end[rows])
-        if not thread:
-            return None
-        return causes.Overheads(*(np.concatenate(c) for c in (thread, start, end)))
 
     # Telling
 

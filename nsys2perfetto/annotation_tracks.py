@@ -13,6 +13,7 @@ from nsys2perfetto.analysis.steps import PHASES
 from nsys2perfetto.annotation import Annotations
 from nsys2perfetto.tracks import counter_tracks, family_slices, gap_slices, step_slices
 from nsys2perfetto.tracks.counter_tracks import CounterValues
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_counters import CounterBlock, CounterSpec
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
@@ -62,8 +63,10 @@ class AnnotationTracks:
     counters: list[CounterValues] = field(default_factory=list)
 
 
-def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
-    """Makes the tracks of all steps, gaps and counters.
+def make(
+    found: Annotations, tracks: Tracks, pools: Pools, detail: Detail = FULL
+) -> AnnotationTracks:
+    """Makes the tracks of all steps, gaps and counters; `detail`: how much is said of each gap.
 
     A root track with slices of its own and a child is what the UI shows first, right below the
     GPUs: steps, with the gaps below them. Names tell processes and GPUs apart where there are
@@ -84,31 +87,22 @@ def make(found: Annotations, tracks: Tracks, pools: Pools) -> AnnotationTracks:
     if root:
         _add_steps(result, found, root, pids, tracks, pools)
     if found.options.counters and len(found.operations.start):
-        result.gpu_counters = _counters(found)
+        result.gpu_counters = counters(found) if found.counters is None else found.counters
     if found.options.gaps:
-        for name, gaps, places, category in (
-            ("idle_gap", found.gaps, _gap_tracks(found, root, tracks), gap_slices.CATEGORY),
-            (
-                "process_gap",
-                found.process_gaps,
-                _process_gap_tracks(found, tracks),
-                gap_slices.PROCESS_CATEGORY,
-            ),
+        for name, of_processes, places, category in (
+            ("idle_gap", False, _gap_tracks(found, root, tracks), gap_slices.CATEGORY),
+            ("process_gap", True, _process_gap_tracks(found, tracks), gap_slices.PROCESS_CATEGORY),
         ):
-            # The short ones, often half of them, need no verdict either.
-            long_enough = gaps.gap >= found.options.min_gap
-            shown = gaps if long_enough.all() else gaps.take(np.flatnonzero(long_enough))
+            shown = found.shown_gaps(of_processes)
             if len(shown):
                 result.slices[name] = gap_slices.family(
                     shown,
-                    found.causes_of(shown),
-                    steps,
-                    found.steps_of(shown),
                     table,
                     pids,
                     places,
                     pools,
                     category,
+                    detail,
                 )
     return result
 
@@ -124,7 +118,7 @@ def _add_steps(
     steps = found.steps.steps
     gpus = np.array([u.gpu for u in found.table.units], np.int64)
     result.slices["decode_step"] = step_slices.family(
-        steps, found.measures, gpus, pids, root, pools
+        steps, found.measures, gpus, pids, root, pools, found.several_runs
     )
     below = {unit: tracks.child(track, _FAMILIES, _FAMILIES_HELP) for unit, track in root.items()}
     shares = family_slices.family(found, below, pools)
@@ -171,7 +165,7 @@ def _process_gap_tracks(found: Annotations, tracks: Tracks) -> dict[int, tuple[i
     return result
 
 
-def _counters(found: Annotations) -> list[CounterBlock]:
+def counters(found: Annotations) -> list[CounterBlock]:
     """Utilization and what goes with it, over windows, for each GPU."""
     table, o = found.table, found.operations
     steps = found.steps.steps

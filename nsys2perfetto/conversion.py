@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import __version__, annotation_tracks, notes, outputs
-from nsys2perfetto.annotation import AnnotationOptions
+from nsys2perfetto import __version__, annotation_tracks, notes, outputs, step_range
+from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.model import read
-from nsys2perfetto.nsys import cuda_calls, source
+from nsys2perfetto.model import Model, read
+from nsys2perfetto.nsys import source
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
 from nsys2perfetto.reading import Progress, Reading
 from nsys2perfetto.result import CaptureInfo, Conversion, GpuInfo
+from nsys2perfetto.step_range import Numbers
 from nsys2perfetto.tracks import (
     call_tables,
     counter_tracks,
@@ -37,7 +38,8 @@ from nsys2perfetto.tracks import (
     wake_ups,
 )
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
-from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.cuda_api import Calls
+from nsys2perfetto.tracks.detail import FULL, LEAN, LEFT_OUT, Detail
 from nsys2perfetto.tracks.gpu_sequence import GpuSequence
 from nsys2perfetto.tracks.memory_counters import MemoryCounters
 from nsys2perfetto.tracks.processes import Tracks
@@ -58,6 +60,8 @@ def convert(
     only: Collection[str] = (),
     skip: Collection[str] = (),
     annotate: AnnotationOptions | None = None,
+    lean: bool | Detail = False,
+    steps: Numbers | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Converts an nsys SQLite export to a Perfetto trace.
@@ -71,13 +75,18 @@ def convert(
         pids: Only events of these processes (ids of the operating system).
         only, skip: Only these families of events, or all but these; see `families.FAMILIES`.
         annotate: Which decode steps, gaps and counters to add; all, found automatically, if None.
+        lean: Leave out arguments and arrows (see docs/trace.md), and gaps below 10 us unless
+            `annotate` says otherwise: half the loading time and memory, for very large captures.
+            A `Detail` says exactly what to write.
+        steps: Only what overlaps decode steps of these numbers, first and last; None for no bound.
         progress: Called now and then.
 
     Returns:
         What was read, written and left out. Nothing is ever left out silently.
 
     Raises:
-        UsageError: `output` exists, is the capture itself, or a family has no such name.
+        UsageError: `output` exists, is the capture itself, a family has no such name, or there are
+            no such steps.
         CaptureError: The capture cannot be read.
         OutputError: The trace cannot be written. No half-written file is left.
     """
@@ -87,6 +96,11 @@ def convert(
     [(path, target)] = outputs.plan([path], None if output is None else os.fspath(output))
     outputs.check(target, force)
     selection = Selection(start, end, frozenset(pids))
+    if steps is not None and not (start is None and end is None):
+        raise UsageError("steps replace start and end: use one or the other")
+    detail = lean if isinstance(lean, Detail) else LEAN if lean else FULL
+    if annotate is None:
+        annotate = AnnotationOptions(min_gap=MIN_GAP if detail.gaps else LEAN_MIN_GAP)
     with Capture(path) as opened:
         try:
             with TraceWriter(target) as out:
@@ -94,7 +108,9 @@ def convert(
                     opened,
                     selection,
                     families,
-                    annotate or AnnotationOptions(),
+                    annotate,
+                    detail,
+                    steps,
                     out,
                     progress or (lambda *_: None),
                 )
@@ -115,22 +131,28 @@ def _run(
     selection: Selection,
     families: Collection[str],
     annotate: AnnotationOptions,
+    detail: Detail,
+    steps: Numbers | None,
     out: TraceWriter,
     progress: Progress,
 ) -> Conversion:
     """Reads, joins and writes."""
-    model = read(capture, selection, families, annotate, progress)
+    if steps is None:
+        model = read(capture, selection, families, annotate, progress, detail)
+    else:
+        model = step_range.read(capture, selection, families, annotate, progress, detail, steps)
+    selection = model.selection
     reading, tracks, gpu, operations = model.reading, model.tracks, model.gpu, model.operations
     calls, pools, ranges, found = model.calls, model.pools, model.ranges, model.annotations
     first, shift = reading.span[0], model.shift
     derived: dict[str, SliceFamily] = {}
     slices = [
-        *_cuda(reading, calls, operations, pools, tracks, derived),
+        *_cuda(model, detail, derived),
         *(call_tables.family(t, e, reading.strings, pools) for t, e in reading.tables if len(e)),
         ranges.push_pop(),
         ranges.start_end(tracks),
     ]
-    projected = nvtx_tracks.projection(ranges, calls, operations, pools, tracks, shift)
+    projected = nvtx_tracks.projection(ranges, calls, operations, pools, tracks, shift, detail)
     if projected is not None:
         derived["nvtx_projection"] = projected
 
@@ -138,10 +160,15 @@ def _run(
         reading.memory, reading.memory_pools, reading.gpus, tracks, selection.start
     )
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
+    part = found.part
+    if part is not None:
+        facts["steps"] = f"{part.first}..{part.last}"
     if choices := found.choices():
         facts["decode_steps"] = "; ".join(choices)
     if annotate.gaps and len(operations.start):
         facts["min_gap_ns"] = annotate.min_gap
+    if detail == LEAN:
+        facts["lean"] = LEFT_OUT
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
@@ -151,7 +178,7 @@ def _run(
     counts = {name: len(family) for name, family in derived.items()}
     slices.clear()  # of a large capture they and what is added now would fill the memory
     derived.clear()
-    added = annotation_tracks.make(found, tracks, pools)
+    added = annotation_tracks.make(found, tracks, pools, detail)
     writing.annotations(added)
     writing.counters(added, memory, reading)
     counts |= {name: len(family) for name, family in added.slices.items()}
@@ -163,27 +190,21 @@ def _run(
         families=reading.counts,
         derived=counts,
         time_shift_ns=shift,
-        arrows=int((calls.submitting_call >= 0).sum()),
+        arrows=int((calls.submitting_call >= 0).sum()) if detail.arrows else 0,
         decode_steps=found.choices(),
+        part=part,
     )
 
 
-def _cuda(
-    reading: Reading,
-    calls: Calls,
-    operations: Operations,
-    pools: Pools,
-    tracks: Tracks,
-    derived: dict[str, SliceFamily],
-) -> list[SliceFamily]:
+def _cuda(model: Model, detail: Detail, derived: dict[str, SliceFamily]) -> list[SliceFamily]:
     """CUDA calls, what they waited for, and where they woke up (into `derived`)."""
-    api = cuda_api.family(calls, operations, pools)
+    reading, calls, operations, pools = model.reading, model.calls, model.operations, model.pools
+    api = cuda_api.family(calls, operations, pools, detail)
     if not len(reading.waits):
         return [api]
-    records = cuda_calls.event_records(reading.capture)
-    found = wake_ups.find(reading.waits, records, calls, operations)
+    found = model.find_waits()
     wake_ups.annotate_calls(found, api, pools)
-    orphans = wake_ups.orphans(found, reading.waits, pools, tracks)
+    orphans = wake_ups.orphans(found, reading.waits, pools, model.tracks)
     reading.orphaned(len(orphans))
     woken = wake_ups.family(found, calls, operations, pools)
     if woken is not None:

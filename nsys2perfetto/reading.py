@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar
 
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import (
@@ -52,6 +52,7 @@ class Reading:
         selection: Selection,
         families: Collection[str],
         progress: Progress,
+        known: Mapping[str, Any] | None = None,
     ) -> None:
         """Reads all chosen families.
 
@@ -60,8 +61,10 @@ class Reading:
             selection: Time range and processes.
             families: The families to read; of the others the rows are counted as filtered.
             progress: Called between the steps.
+            known: Events of families of one table that were read and selected before.
         """
         self.capture = capture
+        self._known = known or {}
         self._selection = selection
         self._chosen = families
         self._counts: dict[str, FamilyCount] = {}
@@ -164,7 +167,9 @@ class Reading:
         joined: bool = False,
     ) -> SomeEvents:
         """Reads a table if its family was chosen, and counts it."""
-        events = reader(self.capture, self._selected(family))
+        events: SomeEvents | None = self._known.get(family)
+        if events is None:
+            events = reader(self.capture, self._selected(family))
         if events.rows_read or events.filtered:
             self._count(
                 FamilyCount(

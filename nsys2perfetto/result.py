@@ -85,6 +85,19 @@ class CaptureInfo:
 
 
 @dataclass(frozen=True)
+class StepPart:
+    """Decode steps that a trace was limited to."""
+
+    first: int
+    last: int
+    """Numbers, `decode_step.number`."""
+    start: int
+    end: int
+    """Start of the first and end of the last, of all processes and GPUs; ns as the capture counts.
+    """
+
+
+@dataclass(frozen=True)
 class Conversion:
     """The result of `convert`."""
 
@@ -101,7 +114,10 @@ class Conversion:
     """Arrows from CUDA calls to the GPU work that they submitted."""
 
     decode_steps: list[str] = field(default_factory=list)
-    """Where the decode steps come from, how many there are, and doubts about them."""
+    """Where the decode steps come from, how many there are, and doubts about them: those of the
+    whole capture, also where the trace is limited to some (`part`)."""
+    part: StepPart | None = None
+    """The steps that the trace is limited to; None where it is not."""
 
     def of_size(self, size: int) -> Conversion:
         """The same with the size of the file, which is known once it is closed."""

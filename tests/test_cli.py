@@ -246,6 +246,25 @@ def test_no_range(given):
         options.parse_range(given)
 
 
+@pytest.mark.parametrize(
+    "given, steps",
+    [
+        ("5..9", (5, 9)), ("5:9", (5, 9)), ("5", (5, 5)), ("5..", (5, None)), ("..9", (None, 9)),
+        (" 5 .. 9 ", (5, 9)),
+    ],
+)  # fmt: skip
+def test_steps(given, steps):
+    assert options.parse_steps(given) == steps
+
+
+@pytest.mark.parametrize(
+    "given", ["", "..", ":", "a", "1...2", "1..2..3", "2..1", "0", "-1", "1.5"]
+)
+def test_no_steps(given):
+    with pytest.raises(ValueError, match=r"\w"):
+        options.parse_steps(given)
+
+
 def test_filters_reach_convert(capture, monkeypatch, capsys):
     calls = []
 
@@ -261,6 +280,8 @@ def test_filters_reach_convert(capture, monkeypatch, capsys):
     assert (source, target) == (capture, capture.with_name("trace.pftrace"))
     assert named == {
         "force": False,
+        "lean": False,
+        "steps": None,
         "start": 10**9,
         "end": 2 * 10**9,
         "pids": (1, 2, 3),

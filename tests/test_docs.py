@@ -44,10 +44,12 @@ def traces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
     captures = [REPOSITORY / "samples" / f"{name}.sqlite" for name in SAMPLES]
     captures += [SCENARIOS[name](folder).path for name in SHOWN]
-    return [
+    found = [
         nsys2perfetto.convert(capture, folder / f"{capture.stem}.pftrace").output
         for capture in captures
     ]
+    part = folder / "part.pftrace"
+    return [*found, nsys2perfetto.convert(captures[0], part, lean=True, steps=(5, 9)).output]
 
 
 @pytest.fixture(scope="module")

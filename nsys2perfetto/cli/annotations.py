@@ -45,7 +45,7 @@ _STEP_OPTIONS = (
         "--min-gap",
         callback=one(parse_time),
         metavar="TIME",
-        help="Show idle gaps of the GPU from this length on. Default: 1us.",
+        help="Show idle gaps of the GPU from this length on. Default: 1us (10us with --lean).",
     ),
 )
 _TRACE_OPTIONS = (
@@ -105,12 +105,17 @@ def check(given: dict[str, Any]) -> None:
                 raise UsageError(str(error)) from None
 
 
-def build(given: dict[str, Any]) -> AnnotationOptions:
+def build(given: dict[str, Any], lean: bool = False) -> AnnotationOptions:
     """The options as `convert` takes them, once `check` has passed them."""
     from nsys2perfetto.analysis import steps  # noqa: PLC0415 - imports numpy and polars
-    from nsys2perfetto.annotation import AnnotationOptions  # noqa: PLC0415
+    from nsys2perfetto.annotation import (  # noqa: PLC0415
+        LEAN_MIN_GAP,
+        MIN_GAP,
+        AnnotationOptions,
+    )
 
     given = _OF_TRACES | given
+    shortest = LEAN_MIN_GAP if lean else MIN_GAP
     rule = steps.AUTO
     patterns: tuple[str, ...] = ()
     if given["step_kernels"]:
@@ -123,7 +128,7 @@ def build(given: dict[str, Any]) -> AnnotationOptions:
         rule = steps.NONE
     return AnnotationOptions(
         steps=steps.Request(rule, tuple(patterns), given["warmup"]),
-        min_gap=1_000 if given["min_gap"] is None else given["min_gap"],
+        min_gap=shortest if given["min_gap"] is None else given["min_gap"],
         gaps=not given["no_gaps"],
         counters=not given["no_counters"],
         window=given["util_window"],

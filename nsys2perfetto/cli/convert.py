@@ -13,7 +13,15 @@ import click
 from nsys2perfetto import outputs
 from nsys2perfetto.cli import failures, memory, summary, terminal
 from nsys2perfetto.cli.annotations import annotation_options, build, check
-from nsys2perfetto.cli.options import many, one, parse_families, parse_pids, parse_range, parse_time
+from nsys2perfetto.cli.options import (
+    many,
+    one,
+    parse_families,
+    parse_pids,
+    parse_range,
+    parse_steps,
+    parse_time,
+)
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.cli.summary import Request
 from nsys2perfetto.errors import EXIT_FAILURE, UsageError
@@ -59,6 +67,13 @@ from nsys2perfetto.nsys import source
     help="The same as --start and --end: 1.5s:2s; either side may be empty.",
 )
 @click.option(
+    "--steps",
+    callback=one(parse_steps),
+    metavar="A..B",
+    help="Only what overlaps decode steps number A to B, and the calls that launched it; A.. and A "
+    "alone are possible too. They keep their numbers.",
+)
+@click.option(
     "--pid",
     "pids",
     callback=many(parse_pids),
@@ -80,6 +95,12 @@ from nsys2perfetto.nsys import source
     metavar="FAMILY",
     help="All kinds of events but these, for example --skip osrt.",
 )
+@click.option(
+    "--lean",
+    is_flag=True,
+    help="For very large captures: every event, but no arrows from calls, fewer arguments, and no "
+    "idle gaps below 10us unless --min-gap says so. Halves what the browser needs.",
+)
 @annotation_options
 @click.pass_context
 def command(
@@ -94,9 +115,11 @@ def command(
     start: int | None,
     end: int | None,
     span: tuple[int | None, int | None] | None,
+    steps: tuple[int | None, int | None] | None,
     pids: tuple[int, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
+    lean: bool,
     **annotations: Any,
 ) -> None:
     """Convert Nsight Systems captures (SQLite exports) to native Perfetto traces.
@@ -106,9 +129,15 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other: choose one")
+    if steps is not None:
+        others = {"--range": span, "--start": start, "--end": end}
+        given = [name for name, value in others.items() if value is not None]
+        given += ["--no-steps"] * annotations["no_steps"]
+        if given:
+            raise UsageError(f"--steps and {given[0]} contradict each other: choose one")
     start, end = _time_range(start, end, span)
     check(annotations)
-    request = Request(start, end, pids, only, skip)
+    request = Request(start, end, pids, only, skip, lean, steps)
     failed = False
     jobs = outputs.plan(captures, output)
     for number, (capture, target) in enumerate(jobs):
@@ -173,7 +202,9 @@ def _convert(
             pids=request.pids,
             only=request.only,
             skip=request.skip,
-            annotate=build(annotations),
+            annotate=build(annotations, request.lean),
+            lean=request.lean,
+            steps=request.steps,
             progress=progress,
         )
     return summary.lines(result, request, progress.seconds if verbose else None)

@@ -62,6 +62,25 @@ def parse_range(text: str) -> tuple[int | None, int | None]:
     return start, end
 
 
+def parse_steps(text: str) -> tuple[int | None, int | None]:
+    """Reads `A..B`, `A:B`, `A..`, `..B` or `A`: numbers of the first and the last decode step.
+
+    Raises:
+        ValueError: It is something else; the text says why.
+    """
+    match = re.fullmatch(r"\s*(\d{1,10})?\s*(?:(\.\.|:)\s*(\d{1,10})?)?\s*", text)
+    low, separator, high = match.groups() if match else (None, None, None)
+    if low is None and high is None:
+        raise ValueError(f"{text!r} is not a number of a decode step, or a range such as 100..109")
+    first = None if low is None else int(low)
+    last = first if separator is None else None if high is None else int(high)
+    if 0 in (first, last):
+        raise ValueError(f"{text!r}: decode steps are counted from 1")
+    if first is not None and last is not None and last < first:
+        raise ValueError(f"{text!r} ends before it starts")
+    return first, last
+
+
 def parse_pids(text: str) -> tuple[int, ...]:
     """Reads process ids, separated by commas.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nsys2perfetto.cli.terminal import colour
 from nsys2perfetto.cli.text import duration, fit, size, table, utc, wrap
 from nsys2perfetto.nsys.source import printable
-from nsys2perfetto.result import CaptureInfo, Conversion, FamilyCount
+from nsys2perfetto.result import CaptureInfo, Conversion, FamilyCount, StepPart
 
 UI = "https://ui.perfetto.dev"
 
@@ -24,6 +24,8 @@ class Request:
     pids: tuple[int, ...] = ()
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    lean: bool = False
+    steps: tuple[int | None, int | None] | None = None
 
 
 def lines(
@@ -41,7 +43,7 @@ def lines(
     output = printable(str(result.output))
     return [
         *heading(result.capture),
-        *_selection(request),
+        *_selection(request, result.part),
         *(line for text in result.decode_steps for line in fact("steps", printable(text))),
         "",
         *_families(result.families, details),
@@ -99,14 +101,27 @@ def notes(texts: list[str]) -> list[str]:
     return result
 
 
-def _selection(request: Request) -> list[str]:
+def _selection(request: Request, part: StepPart | None) -> list[str]:
     result = []
+    if part is not None:
+        steps = (
+            f"steps {part.first:,} to {part.last:,}"
+            if part.last > part.first
+            else (f"step {part.first:,}")
+        )
+        result += fact(
+            "range",
+            f"only events that overlap {steps}, {duration(part.start)} to {duration(part.end)}, "
+            "and the calls that launched them",
+        )
     if request.start is not None or request.end is not None:
         start = "the beginning" if request.start is None else duration(request.start)
         end = "the end" if request.end is None else duration(request.end)
         result += fact("range", f"only events that overlap {start} to {end}")
     if request.pids:
         result += fact("process", "only " + ", ".join(str(p) for p in request.pids))
+    if request.lean:
+        result += fact("lean", "no arrows from CUDA calls, fewer arguments")
     return result
 
 

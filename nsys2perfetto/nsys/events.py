@@ -119,6 +119,17 @@ class Events:
             open=self.open[rows] if len(self.open) else self.open,
         )
 
+    def only(self, mask: npt.NDArray[np.bool_]) -> Events:
+        """As if the selection had taken these events only; configurations without events go."""
+        part = self.take(np.flatnonzero(mask))
+        used = np.bincount(part.code, minlength=len(self.config)) > 0
+        part.code = (np.cumsum(used) - 1).astype(np.uint32)[part.code]
+        part.config = self.config.filter(pl.Series(used, dtype=pl.Boolean))
+        gone = len(self) - len(part)
+        part.rows_read, part.filtered = self.rows_read - gone, self.filtered + gone
+        part.dropped = dict(self.dropped)
+        return part
+
     def column(self, name: str) -> npt.NDArray[np.generic]:
         """A configuration column spread over the events, shape (n,); null must not occur in it."""
         return self.config[name].to_numpy()[self.code]

@@ -12,6 +12,7 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 from nsys2perfetto.nsys.enums import MEMCPY_KIND, MEMORY_KIND, MIGRATION_CAUSE
 from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.tracks.compute_args import ComputeArgs
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_family import GpuFamily, is_set
 from nsys2perfetto.tracks.gpu_queues import Queues
 from nsys2perfetto.tracks.strings import StringPool
@@ -28,6 +29,7 @@ def copies(
     names: StringPool,
     args: ComputeArgs,
     kinds: Mapping[int, str] = MEMCPY_KIND,
+    detail: Detail = FULL,
 ) -> GpuFamily:
     """Copies and migrations, named `Memcpy HtoD`; see `kernels.family` for the arguments."""
     config = events.config
@@ -49,10 +51,17 @@ def copies(
     stage = (
         pl.when(migration).then(queues.stage_iid["migration"]).otherwise(queues.stage_iid["memcpy"])
     )
-    return _family("memcpy", events, queues, names, args, "Memcpy " + label, stage, columns)
+    name = "Memcpy " + label
+    return _family("memcpy", events, queues, names, args, name, stage, columns, detail)
 
 
-def memory_sets(events: Events, queues: Queues, names: StringPool, args: ComputeArgs) -> GpuFamily:
+def memory_sets(
+    events: Events,
+    queues: Queues,
+    names: StringPool,
+    args: ComputeArgs,
+    detail: Detail = FULL,
+) -> GpuFamily:
     """Memory sets, named `Memset`."""
     columns = events.config.select(
         device="deviceId",
@@ -63,7 +72,7 @@ def memory_sets(events: Events, queues: Queues, names: StringPool, args: Compute
     )
     name = pl.Series(["Memset"] * len(columns), dtype=pl.String)
     stage = pl.lit(queues.stage_iid["memset"])
-    return _family("memset", events, queues, names, args, name, stage, columns)
+    return _family("memset", events, queues, names, args, name, stage, columns, detail)
 
 
 def graph_launches(
@@ -96,6 +105,7 @@ def _family(
     name: pl.Series,
     stage: pl.Expr,
     columns: pl.DataFrame,
+    detail: Detail = FULL,
 ) -> GpuFamily:
     """A family whose arguments lie in the packet, since most have bytes of their own anyway."""
     config = queues.place(events.config).with_columns(
@@ -132,4 +142,7 @@ def _family(
         # bytes a ns are GB a second.
         result.values = {"bytes": size, "throughput_gb_s": size / np.maximum(duration, 1)}
         result.present = {"bytes": known, "throughput_gb_s": known & (duration > 0)}
+        if not detail.throughput:
+            for column in (result.rows, result.values, result.present):
+                del column["throughput_gb_s"]
     return result

@@ -18,6 +18,7 @@ from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.protos.extensions_pb2 import GPU_API_CUDA, TrackEventExtensions
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_family import GpuFamily
 from nsys2perfetto.tracks.thread_pools import AnnotationKind, Pools, annotate
 from nsys2perfetto.tracks.thread_slices import SliceFamily
@@ -142,7 +143,9 @@ def join(events: Events, operations: Operations, strings: StringTable) -> Calls:
     )
 
 
-def family(calls: Calls, operations: Operations, pools: Pools) -> SliceFamily:
+def family(
+    calls: Calls, operations: Operations, pools: Pools, detail: Detail = FULL
+) -> SliceFamily:
     """The calls as slices; `waits` adds what they waited for."""
     config = calls.events.config
     driver = cuda_calls.is_driver(config, calls.name)
@@ -164,7 +167,8 @@ def family(calls: Calls, operations: Operations, pools: Pools) -> SliceFamily:
     iids = pools.annotations.lookup(kinds)
 
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
-        event.MergeFromString(_GPU_API)
+        if detail.gpu_api:
+            event.MergeFromString(_GPU_API)
         annotate(p, event, kinds, iids)
 
     return SliceFamily(
@@ -175,5 +179,5 @@ def family(calls: Calls, operations: Operations, pools: Pools) -> SliceFamily:
         calls.events.code,
         fill,
         PRIORITY,
-        submissions=(calls.submissions, operations.event_id),
+        submissions=(calls.submissions, operations.event_id) if detail.arrows else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from nsys2perfetto.analysis.columns import Column, Computed
 from nsys2perfetto.analysis.gaps import BUCKETS, IdleGaps, bucket
 from nsys2perfetto.analysis.steps import Steps
 from nsys2perfetto.protos import extensions_pb2 as ext
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_table import GpuTable
 from nsys2perfetto.tracks.thread_pools import AnnotationKind, Pools, annotate
 from nsys2perfetto.tracks.thread_slices import SliceFamily
@@ -29,33 +31,52 @@ PROCESS_CATEGORY = "nsys.process_gap"
 _LARGEST_SHOWN = 999_999
 """Seconds: what is longer is damage, and shown as this."""
 _CHUNK = 1 << 16
+_COMMON = ("bucket", "cause", "mostly", "pace", "process_id", "run", "step")
+"""Arguments that many gaps have in common, so that they share their set of arguments."""
 _SCALES = ((1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s"))
 
 
+@dataclass(frozen=True)
+class ShownGaps:
+    """Idle gaps that have a slice.
+
+    Attributes:
+        gaps: In order of time on each track.
+        causes: Why each is there.
+        steps: What `step_of_gap` refers to.
+        step_of_gap: Row of the step in which each begins, -1 for none.
+    """
+
+    gaps: IdleGaps
+    causes: Causes
+    steps: Steps
+    step_of_gap: I64
+
+    def __len__(self) -> int:
+        return len(self.gaps)
+
+
 def family(
-    gaps: IdleGaps,
-    causes: Causes,
-    steps: Steps,
-    step_of_gap: I64,
+    shown: ShownGaps,
     table: GpuTable,
     pid_of_unit: I64,
     places: dict[int, tuple[int, int]],
     pools: Pools,
     category: str = CATEGORY,
+    detail: Detail = FULL,
 ) -> SliceFamily:
     """The gaps as slices.
 
     Args:
-        gaps: From `gaps.idle`.
-        causes: Of the same gaps.
-        steps: All steps.
-        step_of_gap: Row of the step in which each gap begins, -1 for none.
+        shown: The gaps.
         table: All GPU work.
         pid_of_unit: Process id of each (process, GPU), shape (units,).
         places: `gaps.track` to the uuid of its track and its GPU.
         pools: For names.
         category: Of the slices.
+        detail: How much is said of each.
     """
+    gaps, causes, steps, step_of_gap = shown.gaps, shown.causes, shown.steps, shown.step_of_gap
     verdict, lateness = causes.verdict, causes.lateness
     before, after = gaps.previous, gaps.next
     known = causes.mostly != NONE
@@ -95,10 +116,15 @@ def family(
         values["step"] = row_of(steps.step), steps.step
     for activity, part in zip(ACTIVITIES, causes.split, strict=True):
         values[f"{activity}_ns"] = part, part
+    if not detail.gaps:
+        values = {n: v for n, v in values.items() if n == "name_iid" or n in _COMMON}
     in_step = Computed(lambda rows: step_of_gap[rows] >= 0)
     present: dict[str, Column] = {"mostly": known, "pace": known, "launch_lateness_ns": known}
     present |= {"run": in_step, "step": in_step} if some else {}
-    kinds: dict[str, AnnotationKind] = {"previous": "text", "next": "text"}
+    present = {name: column for name, column in present.items() if name in values}
+    kinds: dict[str, AnnotationKind] = {}
+    if detail.gaps:
+        kinds |= {"previous": "text", "next": "text"}
     iids = pools.annotations.lookup(kinds)
     fields = [n for n in values if n not in {"name_iid", *kinds}]
     signed = {f.name for f in ext.GpuGap.DESCRIPTOR.fields if f.cpp_type == f.CPPTYPE_INT64}

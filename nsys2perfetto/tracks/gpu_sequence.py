@@ -12,6 +12,7 @@ from nsys2perfetto.nsys.gpus import Gpu, Gpus
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.tracks import copies, kernels, sequences
 from nsys2perfetto.tracks.compute_args import ComputeArgs
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_family import GpuFamily
 from nsys2perfetto.tracks.gpu_queues import Queues
 from nsys2perfetto.tracks.processes import Tracks
@@ -36,6 +37,7 @@ class GpuSequence:
         tracks: Tracks,
         stream_names: dict[tuple[int, int, int], str],
         sampled: Collection[int] = (),
+        detail: Detail = FULL,
     ) -> None:
         """Prepares everything for writing.
 
@@ -47,6 +49,7 @@ class GpuSequence:
             tracks: Gives each process its number.
             stream_names: See `Queues`.
             sampled: Numbers of GPUs that have counters.
+            detail: How much is said of each operation.
         """
         names, args = StringPool(2), ComputeArgs()
         self.names, self._args = names, args
@@ -55,9 +58,11 @@ class GpuSequence:
             events.config = queues.with_gpu(events.config)
         queues.define([e.config for e in work.values() if len(e)])
         makers: dict[str, Callable[[Events], GpuFamily]] = {
-            "kernel": lambda e: kernels.family(e, strings, queues, gpus, tracks, names, args),
-            "memcpy": lambda e: copies.copies(e, queues, names, args),
-            "memset": lambda e: copies.memory_sets(e, queues, names, args),
+            "kernel": lambda e: kernels.family(
+                e, strings, queues, gpus, tracks, names, args, detail
+            ),
+            "memcpy": lambda e: copies.copies(e, queues, names, args, detail=detail),
+            "memset": lambda e: copies.memory_sets(e, queues, names, args, detail),
             "graph": lambda e: copies.graph_launches(e, queues, names, args),
         }
         self.families = [makers[f](e) for f, e in work.items() if len(e)]

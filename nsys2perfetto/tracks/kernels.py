@@ -19,6 +19,7 @@ from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.nsys.gpus import Gpus
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.tracks.compute_args import ComputeArgs
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_family import GpuFamily, is_set, uint32
 from nsys2perfetto.tracks.gpu_queues import Queues
 from nsys2perfetto.tracks.processes import Tracks
@@ -46,6 +47,11 @@ _LIMITS = {
 _INTERNED_KERNELS = 1000
 """GpuInternedData.compute_kernels."""
 _UNNAMED = "[unnamed kernel]"
+_SELDOM_NEEDED = {
+    "thread_count", "shared_mem_config_size", "func_cache_config", "process_id", "process_name",
+    *_DIMENSIONS.values(),
+}  # fmt: skip
+"""Arguments that `Detail.launch` is about, beside the architecture and the mangled name."""
 
 
 def family(
@@ -56,6 +62,7 @@ def family(
     tracks: Tracks,
     names: StringPool,
     args: ComputeArgs,
+    detail: Detail = FULL,
 ) -> GpuFamily:
     """Prepares kernels for writing.
 
@@ -67,6 +74,7 @@ def family(
         tracks: For process names.
         names: The GPU sequence's event names; the short names are added.
         args: The GPU sequence's argument names; the kernels' are added.
+        detail: How much is said of each.
     """
     kernels = with_names(events.config, strings).with_columns(uint32(c) for c in _DIMENSIONS)
     kernels = kernels.with_columns(_launch(kernels, gpus))
@@ -75,7 +83,7 @@ def family(
         names.iids(kernels["name"]).alias("name_iid"),
         pl.Series("kernel_iid", np.arange(1, len(kernels) + 1), dtype=pl.Int64),
     )
-    interned = _interned(kernels, gpus, tracks, args)
+    interned = _interned(kernels, gpus, tracks, args, detail)
     return GpuFamily("kernel", events, config, _fill, interned=lambda: [interned])
 
 
@@ -150,7 +158,9 @@ def _product(name: str, *factors: pl.Series) -> pl.Series:
     return fits.alias(name)
 
 
-def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeArgs) -> Ragged:
+def _interned(
+    kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeArgs, detail: Detail
+) -> Ragged:
     """An InternedComputeKernel for each configuration."""
 
     def named(labels: dict[int, str], column: str) -> pl.Series:
@@ -200,9 +210,15 @@ def _interned(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeAr
             distinct, [tracks.name_of_process(p) for p in distinct], return_dtype=pl.String
         ),
     }
+    mangled = kernels["mangled"]
+    if not detail.launch:
+        arch = {}
+        columns = {name: c for name, c in columns.items() if name not in _SELDOM_NEEDED}
+        # The full name is one of the two.
+        mangled = kernels.select(pl.when(pl.col("demangled").is_null()).then("mangled"))["mangled"]
     body = ragged.concat(
         ragged.encode_varint(1, np.arange(1, len(kernels) + 1)),
-        ragged.encode_string(2, kernels["mangled"]),
+        ragged.encode_string(2, mangled),
         ragged.encode_string(3, kernels["demangled"]),
         ragged.encode_string(
             4, kernels["gpu"].replace_strict(arch, default=None, return_dtype=pl.String)

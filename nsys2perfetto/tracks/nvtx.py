@@ -17,6 +17,7 @@ from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.protos import extensions_pb2 as ext
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
+from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.instants import instants
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import AnnotationKind, Pools, annotate
@@ -180,6 +181,7 @@ def projection(
     pools: Pools,
     tracks: Tracks,
     shift: int,
+    detail: Detail = FULL,
 ) -> SliceFamily | None:
     """Ranges on the GPU by Nsight's rule, a track a thread, nested where the ranges nest.
 
@@ -199,19 +201,19 @@ def projection(
     config = _projection_tracks(prepared.slots, code, pools, tracks)
 
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
-        projected = ext.GpuProjection(
-            gpu_op_count=p["count"],
-            range_start=p.signed("range_start"),
-            range_duration=p.signed("range_duration"),
-        )
+        projected = ext.GpuProjection(gpu_op_count=p["count"])
+        if detail.projection:
+            projected.range_start = p.signed("range_start")
+            projected.range_duration = p.signed("range_duration")
         extension = ext.TrackEventExtensions(gpu_projection=projected)
         event.MergeFromString(extension.SerializeToString())
 
     values: dict[str, columns.Column] = {
         "count": found.op_count[has],
-        "range_start": ranges.start + shift,
-        "range_duration": ranges.end - ranges.start,
     }
+    if detail.projection:
+        values["range_start"] = ranges.start + shift
+        values["range_duration"] = ranges.end - ranges.start
     return SliceFamily(
         "nvtx_projection",
         config,

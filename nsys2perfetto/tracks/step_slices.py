@@ -36,6 +36,7 @@ def family(
     pid_of_unit: I64,
     track_of_unit: dict[int, int],
     pools: Pools,
+    several_runs: bool,
 ) -> SliceFamily:
     """A slice a step, named `step 12` (`prefill`, `warm-up 1`, `step 12 (outlier)`).
 
@@ -46,10 +47,11 @@ def family(
         pid_of_unit: Process id, likewise.
         track_of_unit: Unit to the uuid of its track.
         pools: For names.
+        several_runs: Whether the capture has several, so that names tell the run.
     """
     wall = np.maximum(steps.wall_ns, 1)
     values: dict[str, npt.NDArray[np.generic]] = {
-        "name_iid": pools.names.iids(names(steps)).to_numpy(),
+        "name_iid": pools.names.iids(names(steps, several_runs)).to_numpy(),
         "run": steps.run,
         "index": steps.step,
         "number": steps.number,
@@ -97,12 +99,11 @@ def family(
     )
 
 
-def names(steps: Steps) -> pl.Series:
+def names(steps: Steps, several_runs: bool) -> pl.Series:
     """The name of each step; with the run where there are several."""
     frame = pl.DataFrame(
         {"run": steps.run, "step": steps.step, "phase": steps.phase.astype(np.int64)}
     )
-    several = bool(len(steps)) and int(steps.run.max()) > 1
     run = pl.concat_str(pl.lit("run "), pl.col("run").cast(pl.String), pl.lit(" "))
     number = pl.concat_str(pl.lit("step "), pl.col("step").cast(pl.String))
     phase = pl.col("phase")
@@ -115,4 +116,4 @@ def names(steps: Steps) -> pl.Series:
         .then(pl.concat_str(number, pl.lit(" (outlier)")))
         .otherwise(number)
     )
-    return frame.select(pl.concat_str(run, text) if several else text).to_series()
+    return frame.select(pl.concat_str(run, text) if several_runs else text).to_series()

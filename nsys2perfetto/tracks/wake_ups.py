@@ -71,8 +71,7 @@ def find(events: Events, records: pl.DataFrame, calls: Calls, operations: Operat
     process = numbers.of(config, "globalPid")[events.code]
     stream = np.asarray(config["streamId"].fill_null(-1).to_numpy()[events.code], np.int64)
     event: I64 = events.values["eventId"]  # type: ignore[assignment]
-    correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
-    call = calls.find(correlate.keys(process, correlation))
+    call = calls_of(events, calls, operations)
     # Of several waits of a call the last decides.
     orphans = np.nonzero(call < 0)[0]
     keep = np.nonzero(call >= 0)[0]
@@ -103,14 +102,19 @@ def find(events: Events, records: pl.DataFrame, calls: Calls, operations: Operat
     return Waits(call, orphans, kind, stream, event, awaited)
 
 
+def calls_of(events: Events, calls: Calls, operations: Operations) -> I64:
+    """The call that each wait belongs to, -1 where it is not in the capture."""
+    config = events.config.with_columns(pl.col("globalPid").fill_null(0))
+    process = operations.numbers.of(config, "globalPid")[events.code]
+    correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
+    return calls.find(correlate.keys(process, correlation))
+
+
 def stream_waits(events: Events, calls: Calls, operations: Operations) -> tuple[I64, I64]:
     """Calls that made a stream wait for an event: row of the call, and the stream's number."""
     config = events.config.with_columns(pl.col("globalPid").fill_null(0))
-    numbers = operations.numbers
-    process = numbers.of(config, "globalPid")[events.code]
-    correlation: I64 = events.values["correlationId"]  # type: ignore[assignment]
-    call = calls.find(correlate.keys(process, correlation))
-    stream = numbers.of(config, "globalPid", "contextId", "streamId")[events.code]
+    call = calls_of(events, calls, operations)
+    stream = operations.numbers.of(config, "globalPid", "contextId", "streamId")[events.code]
     waits_for_event = calls.name.str.contains("WaitEvent").fill_null(False).to_numpy()
     rows = np.flatnonzero(call >= 0)
     rows = rows[waits_for_event[calls.events.code[call[rows]]]]
