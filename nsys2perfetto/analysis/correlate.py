@@ -81,11 +81,42 @@ def match(call_key: I64, operation_key: I64) -> Submissions:
     return Submissions(order, first, count)
 
 
-def submitting_call(submissions: Submissions, operations: int) -> I64:
-    """The row number of the call that submitted each operation, shape (operations,); -1: none.
+def joined(call_key: I64, operation_key: I64) -> tuple[Submissions, I64]:
+    """Joins calls and operations so that each operation belongs to one call at most.
 
-    Where several calls share a correlation id the last one counts, as in Perfetto's engine.
+    Where several calls share a correlation id the last one counts, as in Perfetto's engine. (All
+    of them times all operations of that id could be more than any memory holds.)
+
+    Args:
+        call_key: As `keys` gives them.
+        operation_key: Likewise.
+
+    Returns:
+        The operations of each call, and `submitting_call` of the operations.
     """
+    found = match(call_key, operation_key)
+    total = int(found.count.sum())
+    if total > len(found.order):
+        found = _of_last_call(found)
+        return found, submitting_call(found, len(operation_key))
+    call = submitting_call(found, len(operation_key))
+    if np.count_nonzero(call >= 0) < total:
+        found = _of_last_call(found)
+    return found, call
+
+
+def _of_last_call(found: Submissions) -> Submissions:
+    """The same with the operations of a key given to the last of its calls only."""
+    calls = np.flatnonzero(found.count)
+    last = np.empty(len(found.order), np.int64)
+    last[found.first[calls]] = calls
+    count = found.count.copy()
+    count[calls[last[found.first[calls]] != calls]] = 0
+    return Submissions(found.order, found.first, count)
+
+
+def submitting_call(submissions: Submissions, operations: int) -> I64:
+    """The row number of the call that submitted each operation, shape (operations,); -1: none."""
     call = narrow(np.full(operations, -1, np.int64), len(submissions.count))
     count = submissions.count
     single = np.nonzero(count == 1)[0]

@@ -133,13 +133,9 @@ def join(events: Events, operations: Operations, strings: StringTable) -> Calls:
     process = operations.numbers.of(config, "globalPid")
     correlation: I64 = events.values.pop("correlationId")  # type: ignore[assignment]
     key = correlate.keys(columns.spread(process, events.code), correlation)
-    submissions = correlate.match(key, operations.key)
+    submissions, submitting_call = correlate.joined(key, operations.key)
     return Calls(
-        events,
-        cuda_calls.names(events.config, strings),
-        key,
-        submissions,
-        correlate.submitting_call(submissions, len(operations.key)),
+        events, cuda_calls.names(events.config, strings), key, submissions, submitting_call
     )
 
 
