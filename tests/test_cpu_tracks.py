@@ -56,6 +56,24 @@ def test_every_cuda_call_says_which_api_it_is(open_trace):
     assert {s["category"] for s in found if s["name"] == "cudaMalloc"} == {"cuda_runtime"}
 
 
+def test_a_stack_deeper_than_the_engine_can_take(tmp_path, open_trace):
+    """The engine gives slices below the 512th level wrong ends: they go to tracks of their own."""
+    capture, _, thread = one_thread()
+    levels = 1_100
+    for n in range(levels):
+        capture.nvtx_push_pop(thread, f"level {n}", 1_000 + n, 10_000 - n)
+    capture.launch(thread, "k", at=5_000, call=10, start=6_000, duration=5)
+    run = built(capture, tmp_path, open_trace)
+    checks.calls(run)
+    checks.nothing_lost(run)
+    ranges = {s["name"]: s for s in run.trace.calls("nvtx")}
+    assert ranges["level 511"]["track_type"] == "thread_execution"
+    deeper = [s for s in ranges.values() if s["track"] == "nvtx (deeper)"]
+    assert len(deeper) == levels - 512
+    assert len({s["track_id"] for s in deeper}) == 2
+    assert max(s["depth"] for s in run.trace.cpu) == 511
+
+
 def test_calls_that_overlap_partially_are_kept_as_they_are(open_trace):
     run = load("overlapping_calls", open_trace)
     spans = sorted((s["ts"], s["ts"] + s["dur"]) for s in run.trace.cpu)

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsys2perfetto.analysis import nesting
-from nsys2perfetto.analysis.nesting import crossing, depth, lanes, nesting_order, parent
+from nsys2perfetto.analysis.nesting import (
+    crossing,
+    depth,
+    lanes,
+    nesting_order,
+    parent,
+    too_deep,
+)
 
 Rows = list[tuple[int, int, int]]
 
@@ -217,6 +224,34 @@ def test_lanes_do_not_overlap_and_are_as_few_as_possible(rows):
 def test_a_row_takes_the_lane_freed_last():
     track, start, end = columns([(0, 0, 5), (0, 1, 3), (0, 3, 9), (0, 6, 8), (0, 10, 11)])
     assert lanes(track, start, end).tolist() == [0, 1, 1, 0, 1]
+
+
+# --- too deep
+
+
+@given(rows_of_tracks, st.integers(2, 6))
+@settings(max_examples=400)
+def test_what_stands_too_deep_is_moved_storey_by_storey(rows, most):
+    track, start, end = properly_nested(rows)
+    deep, storey = too_deep(track, start, end, most)
+    level = depth(track, start, end)
+    assert deep.tolist() == np.flatnonzero(level >= most).tolist()
+    assert storey.tolist() == (level[deep] // most).tolist()
+    floor = np.zeros(len(track), dtype=np.int64)
+    floor[deep] = storey
+    for number in np.unique(floor):
+        kept = floor == number
+        assert depth(track[kept], start[kept], end[kept]).max() < most
+
+
+def test_one_range_around_many_calls_is_not_deep():
+    start = np.arange(10_000, dtype=np.int64)
+    end = start + 1
+    start[:300], end[:300] = 0, 20_000
+    track = np.zeros(len(start), dtype=np.int64)
+    order = nesting_order(track, start, end)
+    found = too_deep(track, start[order], end[order], 512)
+    assert [len(column) for column in found] == [0, 0]
 
 
 # --- hostile sizes

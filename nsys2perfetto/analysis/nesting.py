@@ -133,6 +133,31 @@ def parent(track: Int64s, start: Int64s, end: Int64s) -> Int64s:
     return answer
 
 
+def too_deep(track: Int64s, start: Int64s, end: Int64s, most: int) -> tuple[Int64s, Int64s]:
+    """Rows that have so many others around them that a reader gives up.
+
+    Args:
+        track: shape (n,); all three in nesting order, without crossings.
+        start: shape (n,), ns.
+        end: shape (n,), ns.
+        most: how many levels a track may have, > 1.
+
+    Returns:
+        Their row numbers, ascending, and for each on which storey it stands: 1 for the levels
+        from `most` on, 2 for those from twice `most` on, and so on. The rows of a storey have
+        fewer than `most` levels among themselves.
+    """
+    # Half of the rows around such a row begin at least half as many rows before it: only rows that
+    # are still open so much later count, and there are hardly any.
+    far = most // 2
+    long = np.flatnonzero((end[:-far] > start[far:]) & (track[:-far] == track[far:]))
+    if len(long) <= far or int(depth(track[long], start[long], end[long]).max()) < far - 1:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    storey = depth(track, start, end) // most
+    rows = np.flatnonzero(storey)
+    return rows, storey[rows].astype(np.int64)
+
+
 def lanes(track: Int64s, start: Int64s, end: Int64s) -> Int32s:
     """Spreads the rows of each track over as few lanes as possible without overlap.
 

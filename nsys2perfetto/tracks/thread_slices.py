@@ -28,6 +28,8 @@ from nsys2perfetto.wire.stamp import RowSlot, Stamper
 from nsys2perfetto.wire.template import Placeholders
 
 CHUNK = 65536
+MOST_LEVELS = 512
+"""Perfetto's engine gives slices of deeper levels wrong ends (kMaxDepth of slice_tracker.cc)."""
 I64 = npt.NDArray[np.int64]
 Fill = Callable[[Placeholders, pb.TrackEvent], None]
 
@@ -131,10 +133,26 @@ def _place(families: list[SliceFamily], tracks: Tracks) -> _Placed:
     track, start, end = (joined([column(f) for f in families]) for column in (_track, _start, _end))
     priority = np.repeat(np.array([f.priority for f in families], np.int16), np.diff(offsets))
     order = nesting.nesting_order(track, start, end, priority)
-    crosses = nesting.crossing(track[order], start[order], end[order])
-    if crosses.any():
-        _move_to_children(families, offsets, np.sort(order[crosses]), track, tracks)
+    _move_what_cannot_stay(families, offsets, order, (track, start, end), tracks)
     return _Placed(families, order, offsets)
+
+
+def _move_what_cannot_stay(
+    families: list[SliceFamily],
+    offsets: I64,
+    order: I64,
+    columns: tuple[I64, I64, I64],
+    tracks: Tracks,
+) -> None:
+    """Finds the slices that would not nest, or too deeply; `columns` are track, start and end."""
+    track, start, end = (column[order] for column in columns)
+    crosses = nesting.crossing(track, start, end)
+    if crosses.any():
+        _move_to_children(families, offsets, np.sort(order[crosses]), columns[0], tracks)
+        order, track, start, end = (a[~crosses] for a in (order, track, start, end))
+    deep, storey = nesting.too_deep(track, start, end, MOST_LEVELS)
+    if len(deep):
+        _move_to_children(families, offsets, order[deep], columns[0], tracks, storey)
 
 
 def _track(family: SliceFamily) -> I64:
@@ -158,16 +176,36 @@ def _with_track(family: SliceFamily, uuid: dict[int, int]) -> SliceFamily:
 
 
 def _move_to_children(
-    families: list[SliceFamily], offsets: I64, moved: I64, track: I64, tracks: Tracks
+    families: list[SliceFamily],
+    offsets: I64,
+    moved: I64,
+    track: I64,
+    tracks: Tracks,
+    storey: I64 | None = None,
 ) -> None:
-    """Puts slices that cross others onto child tracks, as few as keep them from overlapping."""
+    """Puts slices onto child tracks.
+
+    Args:
+        families: All of them.
+        offsets: The number of each family's first slice, and the total.
+        moved: The slices, numbered through all families.
+        track: The uuid of each slice's track now.
+        tracks: Gives the child tracks.
+        storey: Which child of its track each takes, for slices that nest; None for slices that
+            cross others: as few children as keep them from overlapping.
+    """
     for i, family in enumerate(families):
-        rows = moved[(moved >= offsets[i]) & (moved < offsets[i + 1])] - offsets[i]
+        mine = np.flatnonzero((moved >= offsets[i]) & (moved < offsets[i + 1]))
+        rows = moved[mine] - offsets[i]
         if not len(rows):
             continue
         parent = track[rows + offsets[i]]
-        lane = nesting.lanes(parent, family.start[rows], family.end[rows])
-        child = lane_tracks(tracks, parent, lane, f"{family.name} (overlapping)")
+        if storey is None:
+            lane = nesting.lanes(parent, family.start[rows], family.end[rows])
+            name = f"{family.name} (overlapping)"
+        else:
+            lane, name = storey[mine].astype(np.int32), f"{family.name} (deeper)"
+        child = lane_tracks(tracks, parent, lane, name)
         family.config, family.code = with_own_track(family.config, family.code, rows, child)
 
 
