@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,6 +26,7 @@ from nsys2perfetto.analysis.intervals import Intervals, union
 from nsys2perfetto.analysis.markers import KernelNames, step_ranges
 from nsys2perfetto.analysis.nesting import nesting_order, one_axis
 from nsys2perfetto.analysis.step_measure import Measures, Timed
+from nsys2perfetto.analysis.step_tables import all_rows_of
 from nsys2perfetto.analysis.steps import PHASES, Copies, Found, Kernels, Ranges, Replays, Request
 from nsys2perfetto.nsys import nvtx as nsys_nvtx
 from nsys2perfetto.nsys.ids import PROCESS_MASK
@@ -172,11 +174,11 @@ class Annotations:
         """Number of each kernel's family, and the families' names."""
         events, strings = self._reading.work["kernel"], self._reading.strings
         short, demangled = (
-            strings.look_up(events.config[c]).to_list() for c in ("shortName", "demangledName")
+            strings.look_up(events.config[c]) for c in ("shortName", "demangledName")
         )
         families = kernel_families.classify(short, demangled)
         names = sorted(set(families))
-        number = np.array([names.index(f) for f in families], np.int16)
+        number = np.searchsorted(names, families).astype(np.int16)
         return number[events.code], names
 
     def _kernels(self) -> Kernels:
@@ -202,15 +204,18 @@ class Annotations:
         if self.options.steps.rule not in (steps.AUTO, steps.NVTX) or not len(self._ranges.events):
             return None
         events, names = self._ranges.events, self._ranges.names
-        wanted = step_ranges(names, self.options.steps.patterns)
         single = self._ranges.on_one_thread & np.isin(self._ranges.type, nsys_nvtx.RANGES)
-        rows = np.flatnonzero(wanted[events.code] & single)
+        rows = np.flatnonzero(step_ranges(names, self.options.steps.patterns)[events.code] & single)
         parts = []
         thread = self._ranges.thread[rows]
-        for number, unit in enumerate(self.table.units):
-            mine = np.flatnonzero((thread & PROCESS_MASK) == unit.process)
-            launches = launches_of(self.calls, self.operations, self.table.unit == number)
-            if not len(mine) or not len(launches.start):
+        units = self.table.units
+        ranges = all_rows_of(thread & PROCESS_MASK, np.array([u.process for u in units], np.int64))
+        work = all_rows_of(self.table.unit, np.arange(len(units)))
+        for number, (mine, own) in enumerate(zip(ranges, work, strict=True)):
+            if not len(mine):
+                continue
+            launches = launches_of(self.calls, self.operations, own)
+            if not len(launches.start):
                 continue
             found = nvtx_projection.project(
                 thread[mine], events.start[rows[mine]], events.end[rows[mine]], launches
@@ -279,8 +284,8 @@ class Annotations:
         The tracks are rows of `table.units`.
         """
         o = self.operations
-        gpus = [u.gpu for u in self.table.units]
-        shared = np.array([gpus.count(gpu) > 1 for gpu in gpus], np.bool_)
+        gpus = Counter(u.gpu for u in self.table.units)
+        shared = np.array([gpus[u.gpu] > 1 for u in self.table.units], np.bool_)
         rows = np.flatnonzero(shared[self.table.unit]) if gpus else np.empty(0, np.int64)
         found = gaps.idle(self.table.unit[rows], o.start[rows], o.end[rows], self._submitted[rows])
         return IdleGaps(found.track, found.start, found.end, rows[found.previous], rows[found.next])
@@ -318,9 +323,9 @@ class Annotations:
         if not len(found):
             return answer
         unit = self.table.unit[idle.next]
-        for number in np.unique(found.unit).tolist():
-            rows = np.flatnonzero(found.unit == number)
-            mine = np.flatnonzero(unit == number)
+        numbers = np.unique(found.unit)
+        of_steps = all_rows_of(found.unit, numbers)
+        for rows, mine in zip(of_steps, all_rows_of(unit, numbers), strict=True):
             place = np.searchsorted(found.t0[rows], idle.start[mine], side="right") - 1
             inside = (place >= 0) & (idle.start[mine] < found.t1[rows[np.maximum(place, 0)]])
             answer[mine[inside]] = rows[place[inside]]

@@ -155,6 +155,12 @@ def rows_of(key: Int64s, wanted: Int64s) -> list[Int64s | None]:
     return [order[a:b] for a, b in zip(first, last, strict=True)]
 
 
+def all_rows_of(key: Int64s, wanted: Int64s) -> list[Int64s]:
+    """The same with all rows spelled out."""
+    found = rows_of(key, wanted)
+    return [np.arange(len(key)) if rows is None else rows for rows in found]
+
+
 @dataclass(frozen=True)
 class Part(Generic[P]):
     """One unit's share of a table, in order of start, and its rows there; None: all, in order."""

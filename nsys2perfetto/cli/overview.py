@@ -105,6 +105,7 @@ def _messages(messages: Iterable[Message], hidden: int) -> list[str]:
 def as_json(found: Inspection) -> dict[str, Any]:
     """The same as plain data for `json.dumps`; names carry their units."""
     capture = found.capture
+    kernels = {gpu.id: gpu.kernels for gpu in capture.gpus}
     return {
         "capture": printable(str(capture.path)),
         "size_bytes": capture.size,
@@ -127,7 +128,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
                 "clock_hz": gpu.clock_rate,
                 "l2_cache_bytes": gpu.l2_cache_size,
                 "cuda_device": gpu.cuda_device,
-                "kernels": next((g.kernels for g in capture.gpus if g.id == gpu.id), 0),
+                "kernels": kernels.get(gpu.id, 0),
             }
             for gpu in found.gpu_details
         ],

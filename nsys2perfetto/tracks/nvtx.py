@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -233,11 +234,11 @@ def _projection_tracks(
     """Name, category and track of each configuration that has a projection."""
     threads = slots["thread"].to_list()
     used = sorted({threads[c] for c in np.unique(code).tolist()})
-    processes = [t & PROCESS_MASK for t in used]
+    threads_of = Counter(t & PROCESS_MASK for t in used)
     uuids = {}
-    for thread, process in zip(used, processes, strict=True):
-        name = _PROJECTION_TRACK
-        if processes.count(process) > 1:
+    for thread in used:
+        process, name = thread & PROCESS_MASK, _PROJECTION_TRACK
+        if threads_of[process] > 1:
             name += f" · {tracks.thread_names.get(thread) or 'thread'} {tracks.tid(thread)}"
         uuids[thread] = tracks.child(tracks.process(process), name, _PROJECTION_HELP)
     category = pools.categories.iid(PROJECTED_CATEGORY)
@@ -249,17 +250,19 @@ def _projection_tracks(
 
 
 def launches_of(
-    calls: Calls, operations: Operations, mask: npt.NDArray[np.bool_] | None = None
+    calls: Calls, operations: Operations, some: I64 | None = None
 ) -> nvtx_projection.Launches:
     """The calls that submitted GPU work, with the span of that work.
 
     Args:
         calls: All CUDA calls.
         operations: All GPU work.
-        mask: Which of the operations count; None for all.
+        some: The rows of the operations that count, ascending; None for all.
     """
-    counted = calls.submitting_call >= 0
-    rows = np.flatnonzero(counted if mask is None else counted & mask)
+    if some is None:
+        rows = np.flatnonzero(calls.submitting_call >= 0)
+    else:
+        rows = some[calls.submitting_call[some] >= 0]
     call = calls.submitting_call[rows]
     if (call[1:] < call[:-1]).any():
         order = np.argsort(call, kind="stable")

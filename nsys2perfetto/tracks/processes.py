@@ -13,7 +13,40 @@ from nsys2perfetto.tracks import sequences
 _NAMESPACE_SHIFT = 24
 """Process and thread ids have 24 bits in nsys; what lies above tells equal ids apart."""
 
+_LARGEST = (1 << 31) - 1
+"""Perfetto's process and thread ids are int32."""
+
 TrackDescriptor = pb.TrackDescriptor
+
+
+class _Numbers:
+    """Numbers for global ids, no two alike."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, int] = {}
+        self._taken: set[int] = set()
+        self._following: dict[int, int] = {}
+        """What to try next for ids of the same number: among thousands each try would count."""
+        self._spare = _LARGEST
+
+    def number(self, global_id: int, own: int) -> int:
+        """The id's own number of 24 bits if no other id has it, else one above 2^24."""
+        if global_id not in self._of:
+            number = self._following.get(own, own)
+            while number in self._taken and number <= _LARGEST:
+                number += 1 << _NAMESPACE_SHIFT
+            self._following[own] = number + (1 << _NAMESPACE_SHIFT)
+            if number > _LARGEST:
+                number = self._unused()
+            self._taken.add(number)
+            self._of[global_id] = number
+        return self._of[global_id]
+
+    def _unused(self) -> int:
+        """Any number: 128 processes have the same one."""
+        while self._spare in self._taken:
+            self._spare -= 1
+        return self._spare
 
 
 @dataclass
@@ -27,8 +60,8 @@ class Tracks:
     thread_names: dict[int, str] = field(default_factory=dict)
     _process_uuid: dict[int, int] = field(default_factory=dict)
     _thread_uuid: dict[int, int] = field(default_factory=dict)
-    _pids: dict[int, int] = field(default_factory=dict)
-    _tids: dict[int, int] = field(default_factory=dict)
+    _pids: _Numbers = field(default_factory=_Numbers)
+    _tids: _Numbers = field(default_factory=_Numbers)
     _descriptors: list[pb.TrackDescriptor] = field(default_factory=list)
     _next: int = 1
 
@@ -38,11 +71,11 @@ class Tracks:
         It is the operating system's, unless two processes of the capture share that number (pids
         of two containers or machines): the later ones get a number above 2^24.
         """
-        return _number(self._pids, global_pid, pid_of(global_pid))
+        return self._pids.number(global_pid, pid_of(global_pid))
 
     def tid(self, global_tid: int) -> int:
         """The trace's thread id of a globalTid, likewise."""
-        return _number(self._tids, global_tid, tid_of(global_tid))
+        return self._tids.number(global_tid, tid_of(global_tid))
 
     def process(self, global_pid: int) -> int:
         """The uuid of a process's track."""
@@ -113,13 +146,3 @@ class Tracks:
         """Numbers processes and gives each a track, in this order."""
         for process in processes:
             self.process(process)
-
-
-def _number(numbers: dict[int, int], global_id: int, own: int) -> int:
-    if global_id not in numbers:
-        taken = set(numbers.values())
-        number = own
-        while number in taken:
-            number += 1 << _NAMESPACE_SHIFT
-        numbers[global_id] = number
-    return numbers[global_id]
