@@ -114,6 +114,7 @@ def convert(
                     out,
                     progress or (lambda *_: None),
                 )
+                opened.check_unchanged()
             return result.of_size(target.stat().st_size)
         except OSError as error:
             raise outputs.failure(target, error) from None

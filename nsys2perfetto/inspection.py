@@ -11,7 +11,8 @@ from nsys2perfetto import notes
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import gpus, metadata, processes
 from nsys2perfetto.nsys.capture import Capture
-from nsys2perfetto.nsys.ids import pid_of
+from nsys2perfetto.nsys.events import EARLIEST, LATEST
+from nsys2perfetto.nsys.ids import pid_of, tid_of
 from nsys2perfetto.nsys.metadata import Message
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.result import CaptureInfo, FamilyCount, GpuInfo
@@ -55,7 +56,9 @@ def inspect(capture: str | Path) -> Inspection:
         CaptureError: The capture cannot be read.
     """
     with Capture(capture) as opened:
-        return _inspect(opened)
+        found = _inspect(opened)
+        opened.check_unchanged()
+        return found
 
 
 def _inspect(capture: Capture) -> Inspection:
@@ -120,9 +123,11 @@ def _span(capture: Capture, table: str) -> tuple[int, int] | None:
     else:
         return None
     row = capture.sql(
-        f'SELECT min({first}) AS a, max({first}) AS b, max({last}) AS c FROM "{table}"'
+        f"SELECT min(s) AS a, max(s) AS b, max(e) AS c FROM (SELECT CAST({first} AS INTEGER) AS s, "
+        f'CAST({last} AS INTEGER) AS e FROM "{table}") '
+        f"WHERE s > {EARLIEST} AND s < {LATEST} AND coalesce(e, s) BETWEEN s AND {LATEST - 1}"
     ).row(0)
-    times = [t for t in row if isinstance(t, int)]
+    times = [t for t in row if t is not None]
     return (times[0], max(times)) if times else None
 
 
@@ -144,20 +149,21 @@ def _processes(
 ) -> list[Process]:
     empty = pl.DataFrame(schema={"owner": pl.Int64, "count": pl.Int64})
     events = pl.concat([empty, *threads]).group_by("owner").agg(pl.col("count").sum())
-    by_thread = dict(events.sort("count", descending=True).iter_rows())
+    busiest_first = events.sort("count", "owner", descending=[True, False])
+    by_thread = dict(busiest_first.iter_rows())
     owners = owners | {processes.process_of_thread(t) for t in by_thread}
     names = processes.process_names(capture, strings, owners)
     thread_names = processes.thread_names(capture, strings, by_thread)
     devices = _devices(capture)
+    threads_of: dict[int, list[tuple[int, str, int]]] = {owner: [] for owner in owners}
+    for thread, count in by_thread.items():
+        listed = (tid_of(thread), thread_names.get(thread, ""), count)
+        threads_of[processes.process_of_thread(thread)].append(listed)
     return [
         Process(
             pid=pid_of(owner),
             name=names.get(owner, ""),
-            threads=[
-                (thread & 0xFFFFFF, thread_names.get(thread, ""), count)
-                for thread, count in by_thread.items()
-                if processes.process_of_thread(thread) == owner
-            ],
+            threads=threads_of[owner],
             gpus=[known.gpu_id(owner, device) for device in sorted(devices.get(owner, []))],
         )
         for owner in sorted(owners)

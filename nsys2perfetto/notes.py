@@ -107,11 +107,13 @@ def _graphs(metadata: Metadata, graphs: int, launches: int, has_nodes: bool) -> 
 
 
 def _other_tables(capture: Capture) -> list[str]:
-    tables = not_shown(capture)
-    if not tables:
-        return []
-    listed = ", ".join(f"{table} ({rows:,} rows)" for table, rows in tables.items())
-    return [f"not shown in this version: {listed}"]
+    notes = []
+    if tables := not_shown(capture):
+        listed = ", ".join(f"{table} ({rows:,} rows)" for table, rows in tables.items())
+        notes.append(f"not shown in this version: {listed}")
+    if views := capture.views():
+        notes.append(f"not read, since they are views and no tables: {', '.join(views)}")
+    return notes
 
 
 def _messages(metadata: Metadata) -> list[str]:

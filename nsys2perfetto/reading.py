@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import (
     cuda_calls,
@@ -180,7 +183,7 @@ class Reading:
                     filtered=events.filtered,
                     joined=len(events) if joined else 0,
                     left_out=events.dropped,
-                    total_ns=int((events.end - events.start).sum()),
+                    total_ns=_sum(events.end - events.start),
                 )
             )
         return events
@@ -188,3 +191,10 @@ class Reading:
     def _count(self, new: FamilyCount) -> None:
         old = self._counts.get(new.family)
         self._counts[new.family] = new if old is None else old.plus(new)
+
+
+def _sum(durations: npt.NDArray[np.int64]) -> int:
+    """The sum, which of damaged events can be more than 64 bits hold."""
+    if durations.sum(dtype=np.float64) < 1 << 62:
+        return int(durations.sum())
+    return sum(durations.tolist())

@@ -37,6 +37,8 @@ def tables_of(family: str, capture: Capture) -> list[str]:
 def not_shown(capture: Capture) -> dict[str, int]:
     """Tables of events that no family shows, and how many rows each has."""
     shown = {table for tables in TABLES.values() for table in tables} | _NO_EVENTS
+    if not nvtx.can_be_read(capture):
+        shown.discard(nvtx.TABLE)
     return {
         table: count
         for table, columns in capture.tables.items()

@@ -70,7 +70,11 @@ def start(*arguments, before="", env=None, **options):
 def run(*arguments, timeout=120, **options):
     """Runs the command in a process of its own: exit status, standard output, standard error."""
     with start(*arguments, **options) as process:
-        out, err = process.communicate(timeout=timeout)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         return process.returncode, out, err
 
 

@@ -160,7 +160,8 @@ def test_tables_with_odd_rowids_and_views(made):
     with Capture(made(script)) as capture:
         assert sorted(capture.read("Holes", {"a": "int"})["a"].to_list()) == [1, 2]
         assert capture.read("Keyed", {"a": "text", "b": "int"}).rows() == [("x", 1)]
-        assert capture.read("Seen", {"b": "int"}).rows() == [(1,)]
+        assert capture.read("Seen", {"b": "int"}).rows() == []
+        assert capture.views() == ["Seen"]
         assert capture.read('odd "name', {"a b": "int"}).rows() == [(4,)]
 
 
@@ -230,6 +231,20 @@ def test_open_events_end_with_the_last_of_their_table(made):
     assert found.open_ended == 2
 
 
+@pytest.mark.parametrize("kind", ["real", "text", "blob"])
+def test_open_events_among_times_of_another_type(made, kind):
+    """Never do they end before they start."""
+    script = EVENTS.replace("start integer, end integer", f"start {kind}, end {kind}")
+    found = read(made(script + "insert into E values (1, null, 1, 0, 1), (5, 9, 1, 0, 2)"))
+    assert found.end.tolist() == [9, 9]
+
+
+def test_open_events_without_a_column_of_ends(made):
+    script = EVENTS.replace(" end integer,", "")
+    found = read(made(script + "insert into E values (1, 1, 0, 1), (5, 1, 0, 2)"))
+    assert found.end.tolist() == [5, 5]
+
+
 def test_only_open_events(made):
     found = read(made(EVENTS + "insert into E values (5, null, 1, 0, 1), (7, null, 1, 0, 2)"))
     assert found.end.tolist() == [7, 7]
@@ -278,6 +293,17 @@ def test_selections(made, selection, values):
     found = read(made(SELECTED), selection=selection)
     assert found.values["value"].tolist() == values
     assert (found.rows_read, found.filtered) == (len(values), 4 - len(values))
+
+
+@pytest.mark.parametrize("far", [1 << 62, 1 << 63, 1 << 80])
+def test_selections_beyond_all_times(made, far):
+    path = made(EVENTS + "insert into E values (1, 5, 1, 0, 1), (7, null, 1, 0, 2)")
+    for chosen, count in (
+        (Selection(start=-far, end=far), 2),
+        (Selection(start=far), 0 if far > 1 << 62 else 1),
+        (Selection(end=-far), 0),
+    ):
+        assert len(read(path, selection=chosen)) == count
 
 
 def test_the_end_of_an_open_event_does_not_depend_on_the_selection(made):

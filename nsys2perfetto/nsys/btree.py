@@ -46,6 +46,10 @@ def big_endian(buffer: U8, at: I64) -> npt.NDArray[np.uint64]:
     return windows(buffer, 8)[at].view(">u8").astype(np.uint64)
 
 
+class DamagedError(UnreadableError):
+    """The pages are damaged in a way that SQLite would not notice: it would read rows twice."""
+
+
 @dataclass(frozen=True)
 class Cells:
     """Rows of some leaf pages, in the order of the table; arrays of shape (n,).
@@ -72,6 +76,7 @@ class PageFile:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb", buffering=0)
+        self._leaves: dict[int, I64] = {}
         try:
             self._read_header()
         except BaseException:
@@ -137,7 +142,14 @@ class PageFile:
 
         Raises:
             UnreadableError: The tree is not one of a table with rowid, or is damaged.
+            DamagedError: A page occurs twice in it. (Where many do, a few pages stand for more rows
+                than anybody could read.)
         """
+        if root not in self._leaves:
+            self._leaves[root] = self._find_leaves(root)
+        return self._leaves[root]
+
+    def _find_leaves(self, root: int) -> I64:
         level = np.array([root], np.int64)
         seen = np.zeros(self.count + 1, bool)
         lock_page = _LOCK_BYTE // self.page_size + 1
@@ -148,7 +160,7 @@ class PageFile:
             seen[level] = True
             met += len(level)
             if np.count_nonzero(seen) != met:
-                raise UnreadableError("a page occurs twice")
+                raise DamagedError("a page occurs twice")
             if self.read(level[:1])[0][0] == _LEAF:
                 return level
             step = max(1, _LEVEL_BYTES // self.page_size)

@@ -19,7 +19,7 @@ import polars as pl
 
 from nsys2perfetto.errors import CaptureError
 from nsys2perfetto.nsys import source
-from nsys2perfetto.nsys.btree import UnreadableError
+from nsys2perfetto.nsys.btree import DamagedError, UnreadableError
 from nsys2perfetto.nsys.pages import PageReader
 from nsys2perfetto.nsys.text import to_text
 
@@ -41,6 +41,10 @@ _NSYS_TABLES = (
 )
 
 
+_IS_TABLE = "m.type = 'table' AND coalesce(m.rootpage, 0) > 0"
+"""In sqlite_master `m`: rows that are stored. A view could say anything, even without an end."""
+
+
 class Capture:
     """An nsys SQLite export, open for reading.
 
@@ -59,6 +63,7 @@ class Capture:
         self.path = Path(path)
         self.name = source.printable(str(self.path))
         source.check(self.path)
+        self._identity = source.identity(self.path)
         self.size = self.path.stat().st_size
         try:
             self._database = adbc_driver_sqlite.connect(source.uri(self.path))
@@ -67,10 +72,11 @@ class Capture:
             raise self._failure(error) from None
         self._pages: PageReader | None = None
         try:
-            self.tables = self._probe()
+            self.tables, roots = self._probe()
             if fast:
                 with suppress(UnreadableError, OSError):
                     self._pages = PageReader(self.path, self.sql)
+                    self._check_trees(self._pages, roots)
         except BaseException:
             self.close()
             raise
@@ -88,17 +94,34 @@ class Capture:
         self._connection.close()
         self._database.close()
 
-    def _probe(self) -> dict[str, list[str]]:
+    def check_unchanged(self) -> None:
+        """Raises a CaptureError if the file is not any more what it was when it was opened.
+
+        Of a file that is being written some tables would be new and others old.
+        """
+        with suppress(FileNotFoundError):  # what is open can be read to its end
+            if source.identity(self.path) != self._identity:
+                raise CaptureError(
+                    f"{self.name} was changed while it was read: wait until no other program "
+                    f"writes it"
+                )
+
+    def _probe(self) -> tuple[dict[str, list[str]], list[int]]:
+        """Columns of each table, and where the tables begin."""
         columns = self.sql(
-            "SELECT m.name AS tab, c.name AS col FROM sqlite_master m, pragma_table_info(m.name) c "
-            "WHERE m.type IN ('table', 'view') ORDER BY m.rowid, c.cid"
+            "SELECT m.name AS tab, c.name AS col, CAST(m.rootpage AS INTEGER) AS root "
+            "FROM sqlite_master m, pragma_table_info(m.name) c "
+            f"WHERE {_IS_TABLE} ORDER BY m.rowid, c.cid"
         )
         tables: dict[str, list[str]] = {}
+        roots: set[int] = set()
         if len(columns):
-            for table, column in columns.select(
-                pl.col("tab").cast(pl.String), pl.col("col").cast(pl.String)
-            ).iter_rows():
+            names = columns.select(
+                pl.col("tab").cast(pl.String), pl.col("col").cast(pl.String), "root"
+            )
+            for table, column, root in names.filter(~_odd("tab") & ~_odd("col")).iter_rows():
                 tables.setdefault(table, []).append(column)
+                roots.add(root)
         known = any(t in tables for t in _NSYS_TABLES) or any(
             t.startswith(("CUPTI_ACTIVITY_KIND_", "TARGET_INFO_")) for t in tables
         )
@@ -106,14 +129,32 @@ class Capture:
             raise CaptureError(
                 f"{self.name} is an SQLite file but not an nsys export: it has none of nsys' tables"
             )
-        return tables
+        return tables, sorted(roots)
+
+    def _check_trees(self, pages: PageReader, roots: Sequence[int]) -> None:
+        """Finds tables that contain themselves, whose rows SQLite might count for ever."""
+        for root in roots:
+            try:
+                pages.check(root)
+            except DamagedError as error:
+                raise self._damaged(error) from None
+            except UnreadableError:
+                continue  # a table of another kind, or damage that SQLite sees
 
     def has(self, table: str, *columns: str) -> bool:
         """Whether the table exists and has all these columns."""
         return table in self.tables and set(columns) <= set(self.tables[table])
 
+    def views(self) -> list[str]:
+        """Views and virtual tables, which are not read: each may be a query without an end."""
+        found = self.sql(
+            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+            f"AND NOT ({_IS_TABLE.replace('m.', '')}) ORDER BY rowid"
+        )
+        return to_text(found["name"]).drop_nulls().to_list()
+
     def sql(self, query: str) -> pl.DataFrame:
-        """Runs one query; the types are SQLite's.
+        """Runs one query; the types are SQLite's, text is valid whatever the file holds.
 
         Raises:
             CaptureError: The file is damaged, or the query does not fit it.
@@ -123,7 +164,9 @@ class Capture:
                 statement.set_options(**{"adbc.sqlite.query.batch_rows": _ADBC_BATCH})
                 statement.set_sql_query(query)
                 stream, _ = statement.execute_query()
-                return pl.DataFrame(stream)
+                frame = pl.DataFrame(stream)
+                # The driver says of any bytes of a TEXT that they are UTF-8.
+                return frame.with_columns(to_text(frame[c].cast(pl.Binary)) for c in _texts(frame))
         except (adbc.Error, pl.exceptions.PolarsError) as error:
             raise self._failure(error) from None
 
@@ -150,10 +193,14 @@ class Capture:
         last: int | None = None
         if not where:
             # What cannot be read from the pages is left to SQLite, from there on where it begins.
-            with suppress(UnreadableError, OSError, CaptureError):
+            try:
                 for frame, last in self._from_pages(table, columns):  # noqa: B007
                     yield frame
                 return
+            except DamagedError as error:
+                raise self._damaged(error) from None
+            except (UnreadableError, OSError, CaptureError):
+                pass
         for rows in self._row_ranges(table, last):
             frame = self._read(table, columns, [*rows, *where])
             if len(frame):
@@ -191,6 +238,9 @@ class Capture:
             last: rowid of the row to begin behind; None for all rows.
         """
         behind = [] if last is None else [f"rowid > {last}"]
+        if any(column.lower() == "rowid" for column in self.tables[table]):
+            yield behind  # the name means that column
+            return
         try:
             span = self.sql(
                 f"SELECT min(rowid) AS a, max(rowid) AS b FROM {_quoted(table)}"
@@ -198,7 +248,7 @@ class Capture:
             )
             low, high = span["a"][0], span["b"][0]
         except CaptureError:
-            yield behind  # a view, or a table without rowid
+            yield behind  # a table without rowid
             return
         if low is None:
             return
@@ -239,6 +289,9 @@ class Capture:
             for c, k in columns.items()
         )
 
+    def _damaged(self, error: DamagedError) -> CaptureError:
+        return CaptureError(f"{self.name} is damaged ({error}): export it again")
+
     def _failure(self, error: Exception) -> CaptureError:
         text = str(error).lower()
         if (
@@ -273,6 +326,15 @@ def _expression(column: str, kind: Kind, present: bool, cast: bool) -> str:
     if kind == "text":
         return f"CAST(substr({name}, 1, {_MAX_TEXT}) AS BLOB) AS {name}"
     return f"CAST({name} AS {_SQL_TYPES[kind]}) AS {name}" if cast else name
+
+
+def _texts(frame: pl.DataFrame) -> list[str]:
+    return [name for name, kind in frame.schema.items() if kind == pl.String]
+
+
+def _odd(name: str) -> pl.Expr:
+    """Whether a name is none by which SQLite would find anything: it was no text."""
+    return pl.col(name).str.contains("[\0\ufffd]")
 
 
 def _quoted(name: str) -> str:

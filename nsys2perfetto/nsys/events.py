@@ -39,6 +39,12 @@ class Selection:
     pids: frozenset[int] = frozenset()
     nothing: bool = False
 
+    def __post_init__(self) -> None:
+        """Brings times that no column can hold to where they choose the same events."""
+        for name in ("start", "end"):
+            if (time := getattr(self, name)) is not None:
+                object.__setattr__(self, name, min(max(time, EARLIEST - 1), LATEST + 1))
+
     def __bool__(self) -> bool:
         return self != Selection()
 
@@ -200,7 +206,8 @@ def read(
         result.valid = dict(zip(nullable, columns[3 + len(values) :], strict=True))
         result.open = result.end == _OPEN
         if result.open.any() and end:
-            result.end[result.open] = _last(capture, table, start, end)
+            last = _last(capture, table, start, end)
+            result.end[result.open] = np.maximum(result.start[result.open], last)
     else:
         result.values = {name: np.empty(0, np.int64) for name in values}
         result.valid = {name: np.empty(0, np.bool_) for name in nullable}
@@ -228,14 +235,15 @@ def _filled(column: pl.Series, null: float) -> npt.NDArray[np.generic]:
 
 def _last(capture: Capture, table: str, start: str, end: str) -> int:
     """The last time in a table, whatever part of it was selected."""
-    last = EARLIEST
-    for column in (start, end):
-        found = capture.sql(
-            f'SELECT max("{column}") AS t FROM "{table}" '
-            f'WHERE "{column}" > {EARLIEST} AND "{column}" < {LATEST}'
+    found = [
+        capture.sql(
+            f'SELECT max(t) AS t FROM (SELECT CAST("{column}" AS INTEGER) AS t FROM "{table}") '
+            f"WHERE t > {EARLIEST} AND t < {LATEST}"
         )["t"][0]
-        last = max(last, found if isinstance(found, int) else EARLIEST)
-    return last
+        for column in (start, end)
+        if capture.has(table, column)
+    ]
+    return max((t for t in found if t is not None), default=EARLIEST)
 
 
 _EMPTY = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}

@@ -44,12 +44,17 @@ class NvtxNames:
     """process, domainId, category, category_name."""
 
 
+def can_be_read(capture: Capture) -> bool:
+    """Whether the table has the columns that tell what an event is."""
+    return capture.has(TABLE, "start", "eventType")
+
+
 def read(capture: Capture, selection: Selection) -> Events:
     """All ranges and marks.
 
     Values: one column for each kind of payload that occurs; which rows have it is in `valid`.
     """
-    if not capture.has(TABLE, "start", "eventType"):
+    if not can_be_read(capture):
         return events.read(capture, "", _CONFIG)
     payloads: Columns = {
         column: "real" if column in REAL_PAYLOADS else "int"

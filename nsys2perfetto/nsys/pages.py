@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-from nsys2perfetto.nsys.btree import PADDING, PageFile, UnreadableError
+from nsys2perfetto.nsys.btree import PADDING, DamagedError, PageFile, UnreadableError
 from nsys2perfetto.nsys.records import Column, Dtype, Records, decode, records
 
 Kind = Literal["int", "real"]
@@ -95,6 +95,21 @@ class PageReader:
         """Closes the file."""
         self._file.close()
 
+    def check(self, root: int) -> None:
+        """Looks for a page that a table has twice.
+
+        Args:
+            root: Number of the table's first page.
+
+        Raises:
+            DamagedError: There is one.
+            UnreadableError, OSError: The table cannot be read this way.
+        """
+        try:
+            self._file.leaves(root)
+        except IndexError:
+            raise UnreadableError("a cell outside of the pages") from None
+
     def batches(self, table: str, columns: Mapping[str, Kind], rows: int) -> Iterator[Batch]:
         """Reads columns of a table, in order of rowid.
 
@@ -106,6 +121,7 @@ class PageReader:
         Raises:
             UnreadableError, OSError: The table, or the rest of it, cannot be read this way. What
                 was handed out before is right.
+            DamagedError: Nobody should read it.
         """
         layout = self._layout(table)
         wanted: dict[int, Dtype] = {}
@@ -119,7 +135,7 @@ class PageReader:
         last = None
         for found in self._records(layout.root):
             if last is not None and found.rowid[0] <= last:
-                raise UnreadableError("rows are not in order")
+                raise DamagedError("rows are not in order")
             last = int(found.rowid[-1])
             try:
                 values = decode(found, wanted, layout.defaults)
@@ -137,6 +153,7 @@ class PageReader:
     def _records(self, root: int) -> Iterator[Records]:
         """The rows of the table with this root page; the memory of each part serves the next."""
         file = self._file
+        self.check(root)
         pages = file.leaves(root)
         most = max(1, _CHUNK_BYTES // file.page_size)
         buffer = np.zeros(min(most, len(pages)) * file.page_size + PADDING, np.uint8)

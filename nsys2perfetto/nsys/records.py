@@ -17,6 +17,7 @@ from nsys2perfetto.nsys.btree import (
     I64,
     U8,
     Cells,
+    DamagedError,
     PageFile,
     UnreadableError,
     big_endian,
@@ -86,7 +87,7 @@ def records(file: PageFile, cells: Cells) -> Records:
     """
     length, rowid, at = _cell_heads(cells.buffer, cells.at)
     if (rowid[1:] <= rowid[:-1]).any():
-        raise UnreadableError("rows are not in order")
+        raise DamagedError("rows are not in order")
     local = length
     most = file.usable - 35
     longest, shortest = (length.max(), length.min()) if len(length) else (1, 1)

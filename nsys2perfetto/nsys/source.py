@@ -70,6 +70,12 @@ def check(path: Path) -> None:
     _check_journals(path, name)
 
 
+def identity(path: Path) -> tuple[int, ...]:
+    """What is another as soon as somebody writes or replaces the file."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def uri(path: Path) -> str:
     """The URI by which SQLite opens the file, whatever bytes its name is made of.
 
