@@ -1,0 +1,1 @@
+"""Damaged, lying and hostile captures by the thousand: `make fuzz`, see README.md."""
