@@ -166,7 +166,7 @@ class _Taken:
         ranges = whole.ranges
         taken = _overlaps(ranges.events.start, ranges.events.end, part)
         outside = np.flatnonzero(~taken & np.isin(ranges.type, nvtx.RANGES) & ranges.on_one_thread)
-        launches = launches_of(whole.calls, whole.operations, self.operations)
+        launches = launches_of(whole.calls, whole.operations, np.flatnonzero(self.operations))
         if len(outside) and len(launches.start):
             projected = nvtx_projection.project(
                 ranges.thread[outside],
