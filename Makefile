@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+SECONDS ?= 60
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -11,7 +12,7 @@ DEMO := build/decode_eager.pftrace
 # A stray variable of the caller's must not redirect what is installed or imported.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test lint format protos samples bench clean distclean
+.PHONY: help demo test lint format protos samples bench fuzz clean distclean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,6 +43,10 @@ samples: $(VENV)/.installed-dev ## make the captures in samples again
 
 bench: $(VENV)/.installed-dev ## measure the conversion of a million kernels and calls
 	$(RUN) -m bench
+
+fuzz: $(VENV)/.installed-dev ## convert damaged captures for as long as asked: make fuzz SECONDS=600
+	@$(RUN) -m tests.engine.fetch
+	$(RUN) -m fuzz --seconds $(SECONDS)
 
 clean: ## remove what was built
 	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -320,3 +320,8 @@ def test_an_early_export_is_converted(open_trace, tmp_path):
     with open_trace(result.output) as tp:
         found = by_counter(query.rows(tp, NATIVE), "gpu", "name")
     assert found == {(2, "SM Active"): as_intervals([(n * 100, n) for n in range(1, 9)])}
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "[" * 100_000, '{"a":' * 100_000])
+def test_what_is_no_json_object_describes_nothing(text):
+    assert gpu_metrics._parsed(text) == {}

@@ -225,7 +225,7 @@ def _types(capture: Capture) -> dict[int, list[str]]:
 def _parsed(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or a thousand brackets
         return {}
     return value if isinstance(value, dict) else {}
 
