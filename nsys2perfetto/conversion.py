@@ -28,11 +28,13 @@ from nsys2perfetto.step_range import Numbers
 from nsys2perfetto.tracks import (
     call_tables,
     counter_tracks,
+    cpu_samples,
     cuda_api,
     gpu_counters,
     header,
     instants,
     memory_counters,
+    scheduling,
     sequences,
     thread_slices,
     wake_ups,
@@ -47,6 +49,8 @@ from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import SliceFamily
 from nsys2perfetto.wire import packets
 from nsys2perfetto.wire.writer import TraceWriter
+
+Data = bytes | npt.NDArray[np.uint8]
 
 
 def convert(
@@ -152,6 +156,7 @@ def _run(
         *(call_tables.family(t, e, reading.strings, pools) for t, e in reading.tables if len(e)),
         ranges.push_pop(),
         ranges.start_end(tracks),
+        scheduling.family(reading.scheduling, tracks, pools),
     ]
     projected = nvtx_tracks.projection(ranges, calls, operations, pools, tracks, shift, detail)
     if projected is not None:
@@ -241,6 +246,9 @@ class _Writing:
         # second.
         body = _Ahead(thread_slices.packets(slices, self.tracks, self.shift))
         marks = _Ahead(ranges.marks(self.tracks, self.shift))
+        samples = _Ahead(
+            cpu_samples.write(reading.samples, reading.strings, self.tracks, self.shift)
+        )
         messages = packets.frame(
             instants.messages(reading.messages, self.tracks, self.pools, self.shift)
         )
@@ -251,6 +259,8 @@ class _Writing:
         for chunk in marks:
             self.out.write(chunk)
         self.out.write(messages)
+        for part in samples:
+            self.out.write(part)
 
     def annotations(self, added: AnnotationTracks) -> None:
         """Steps, their families, gaps."""
@@ -288,11 +298,11 @@ class _Writing:
 class _Ahead:
     """An iterator of chunks whose first chunk is already made."""
 
-    def __init__(self, chunks: Iterator[npt.NDArray[np.uint8]]) -> None:
+    def __init__(self, chunks: Iterator[Data]) -> None:
         self._rest = chunks
         self._first = next(chunks, None)
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[Data]:
         if self._first is not None:
             yield self._first
         yield from self._rest

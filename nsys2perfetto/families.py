@@ -16,6 +16,8 @@ FAMILIES = {
     "ucx": "UCX calls",
     "openacc": "OpenACC calls",
     "osrt": "calls of the operating system's runtime libraries",
+    "sched": "times of threads on a CPU",
+    "cpu_sample": "samples of what threads did, with call chains",
     "cuda_graph": "creation of CUDA graphs and their nodes",
     "overhead": "overhead of the CUDA profiling and of nsys",
     "memory": "allocations and frees of CUDA memory",

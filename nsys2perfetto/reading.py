@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import (
+    cpu_samples,
     cuda_calls,
     gpu_memory,
     gpu_metrics,
@@ -25,7 +26,7 @@ from nsys2perfetto.nsys.gpu_metrics import Metrics
 from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.result import FamilyCount
-from nsys2perfetto.tracks import call_tables
+from nsys2perfetto.tracks import call_tables, scheduling
 from nsys2perfetto.tracks.call_tables import CallTable
 from nsys2perfetto.tracks.processes import Tracks
 
@@ -43,6 +44,8 @@ class Reading:
         calls: CUDA calls.
         ranges: NVTX ranges and marks.
         waits: Waits of CUDA calls.
+        scheduling: Times of threads on a CPU.
+        samples: CPU samples.
         tables: The other tables of calls on threads.
         memory, memory_pools: Allocations and frees, changes of pools.
         metrics: GPU metric samples.
@@ -88,6 +91,8 @@ class Reading:
         progress("reading other events", 2, 4)
         self.ranges = self._read("nvtx", nvtx.TABLE, nvtx.read)
         self.tables = [(t, self._read_call_table(t)) for t in call_tables.TABLES]
+        self.scheduling = self._read("sched", scheduling.TABLE, scheduling.read)
+        self.samples = self._read("cpu_sample", cpu_samples.TABLE, cpu_samples.read)
         self.memory = self._read("memory", gpu_memory.USAGE, gpu_memory.usage)
         self.memory_pools = self._read("memory_pool", gpu_memory.POOLS, gpu_memory.pools)
         self.metrics = self._read_metrics()
@@ -100,7 +105,7 @@ class Reading:
 
     def __iter__(self) -> Iterator[Events]:
         yield from (*self.work.values(), self.calls, self.ranges, self.waits)
-        yield from (self.memory, self.memory_pools)
+        yield from (self.memory, self.memory_pools, self.scheduling, self.samples)
         yield from (events for _, events in self.tables)
 
     @property
@@ -181,7 +186,7 @@ class Reading:
                     read=events.rows_read,
                     written=0 if joined else len(events),
                     filtered=events.filtered,
-                    joined=len(events) if joined else 0,
+                    joined=len(events) if joined else events.joined,
                     left_out=events.dropped,
                     total_ns=_sum(events.end - events.start),
                 )

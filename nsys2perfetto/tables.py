@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nsys2perfetto.nsys import cuda_calls, gpu_memory, gpu_metrics, gpu_work, nvtx
+from nsys2perfetto.nsys import cpu_samples, cuda_calls, gpu_memory, gpu_metrics, gpu_work, nvtx
 from nsys2perfetto.nsys.capture import Capture
-from nsys2perfetto.tracks import call_tables
+from nsys2perfetto.tracks import call_tables, scheduling
 
 TABLES: dict[str, list[str]] = {
     "kernel": [gpu_work.KERNEL],
@@ -14,6 +14,8 @@ TABLES: dict[str, list[str]] = {
     "cuda_api": [cuda_calls.CALLS],
     "cuda_wait": [cuda_calls.WAITS],
     "nvtx": [nvtx.TABLE],
+    "sched": [scheduling.TABLE],
+    "cpu_sample": [cpu_samples.TABLE],
     "memory": [gpu_memory.USAGE],
     "memory_pool": [gpu_memory.POOLS],
     "gpu_metrics": [gpu_metrics.TABLE],

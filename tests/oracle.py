@@ -33,6 +33,7 @@ MEMORY = {
     "memory": "CUDA_GPU_MEMORY_USAGE_EVENTS",
     "memory_pool": "CUDA_GPU_MEMORY_POOL_EVENTS",
 }
+SCHED = "SCHED_EVENTS"
 METRICS, METRIC_NAMES = "GPU_METRICS", "TARGET_INFO_GPU_METRICS"
 
 CALL_TABLES = {  # table: (family, category, column of the name)
@@ -67,6 +68,7 @@ CAUSES = {
     0: "Unknown", 1: "Prefetch", 2: "Page fault", 3: "Speculative prefetch", 4: "Eviction",
     5: "Access counters",
 }  # fmt: skip
+THREAD_STATES = {1: "Running", 2: "Interruptible", 3: "Uninterruptible", 5: "Terminated"}
 
 PUSH_POP, START_END, MARK = (59, 70), (60, 71), 34
 PAYLOADS = ("uint64Value", "int64Value", "doubleValue", "uint32Value", "int32Value", "floatValue")
@@ -278,6 +280,43 @@ class Oracle:
         ]
         return found
 
+    # What threads did
+
+    @cached_property
+    def stays(self) -> list[Row]:
+        """Times of threads on a CPU: globalTid, cpu, start, end, state; each with its two rows."""
+        if SCHED not in self.columns:
+            return []
+        state = "threadState" if "threadState" in self.columns[SCHED] else "null"
+        query = f"""
+            select globalTid, cpu, isSchedIn as comes, start, {state} as state,
+              lead(start) over of_thread as until, lead(isSchedIn) over of_thread as next_comes,
+              lead({state}) over of_thread as next_state, lag(start) over of_thread as before,
+              (select max(start) from {SCHED}) as last, (select min(start) from {SCHED}) as first
+            from {SCHED} window of_thread as (partition by globalTid order by start, rowid)"""
+        found = []
+        for r in self.sql.execute(query):
+            if r["comes"]:
+                ended = r["next_comes"] == 0
+                found.append(r | {"end": r["last"] if r["until"] is None else r["until"],
+                                  "state": r["next_state"] if ended else None,
+                                  "rows": 1 + ended})  # fmt: skip
+            elif r["before"] is None:
+                found.append(r | {"start": r["first"], "end": r["start"], "rows": 1})
+        return found
+
+    @cached_property
+    def samples(self) -> list[Row]:
+        """CPU samples: globalTid, cpu, start, chain (function and module, outermost first)."""
+        chains: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
+        for r in self.select("SAMPLING_CALLCHAINS", "id", "symbol", "module", "stackDepth"):
+            names = (self.strings[r["symbol"]], self.strings[r["module"]].split("/")[-1])
+            chains[r["id"]].append((-r["stackDepth"], *names))
+        rows = self.select("COMPOSITE_EVENTS", "id", "start", "cpu", "globalTid")
+        return [
+            r | {"end": r["start"], "chain": [f[1:] for f in sorted(chains[r["id"]])]} for r in rows
+        ]
+
     # Joins
 
     @cached_property
@@ -338,7 +377,7 @@ class Oracle:
         """ns that must be added so that no event is negative."""
         waits = self.select(WAITS, "start")
         rows = [*self.gpu_work, *self.calls, *self.library_calls, *self.nvtx, *waits]
-        rows += self.counter_events
+        rows += [*self.counter_events, *self.stays, *self.samples]
         return max(0, -min((r["start"] for r in rows), default=0))
 
     # Names

@@ -55,6 +55,13 @@ _QUERIES = {
     "threads": """
         select p.pid, t.tid, t.name from thread t left join process p using (upid)
         where utid > 0""",
+    "samples": """
+        select s.ts, s.cpu, s.cpu_mode, s.callsite_id, t.tid, p.pid from perf_sample s
+        join thread t using (utid) join process p using (upid) order by s.id""",
+    "chains": """
+        select c.id, c.parent_id, f.name, m.name as module from stack_profile_callsite c
+        join stack_profile_frame f on f.id = c.frame_id
+        join stack_profile_mapping m on m.id = f.mapping""",
     "gpus": "select * from gpu order by ugpu",
     "metadata": "select name, int_value, str_value from metadata",
     "clocks": "select ts, clock_name, clock_value from clock_snapshot",
@@ -73,11 +80,12 @@ class Trace:
             frames = {name: query.frame(tp, sql) for name, sql in _QUERIES.items()}
             middle = "select ts, to_realtime(ts) as utc from slice order by ts limit 50"
             self.utc = query.rows(tp, middle)
-        self.gpu, self.cpu, self.flows, self.processes, self.threads, self.gpus, *rest = (
+        self.gpu, self.cpu, self.flows, self.processes, self.threads, self.samples, *rest = (
             frame.to_dicts() for frame in frames.values()
         )
-        metadata, self.clocks, args = rest
-        for row in (*self.gpu, *self.cpu, *self.processes, *self.threads):
+        chains, self.gpus, metadata, self.clocks, args = rest
+        self._callsites = {row["id"]: row for row in chains}
+        for row in (*self.gpu, *self.cpu, *self.processes, *self.threads, *self.samples):
             # Above bit 24 the tool tells processes and threads of equal number apart.
             row |= {k: row[k] & 0xFFFFFF for k in ("pid", "tid") if row.get(k) is not None}
         self.metadata: dict[str, Any] = {
@@ -97,6 +105,15 @@ class Trace:
     def args(self, row: Row) -> dict[str, Any]:
         """The arguments of a slice, by name."""
         return self._args.get(row["arg_set_id"], {})
+
+    def chain(self, callsite: int | None) -> list[tuple[str, str]]:
+        """Function and module of each frame of a sample's call chain, the outermost first."""
+        found = []
+        while callsite is not None:
+            row = self._callsites[callsite]
+            found.append((row["name"], row["module"].removeprefix("/")))
+            callsite = row["parent_id"]
+        return found[::-1]
 
     def argument_names(self) -> set[str]:
         """Every name that an argument with a value has, and the last part of each."""

@@ -394,7 +394,7 @@ def test_result(run):
     assert result.left_out == {}
     oracle = run.oracle
     events = [*oracle.gpu_work, *oracle.calls, *oracle.library_calls, *oracle.nvtx]
-    events += oracle.counter_events
+    events += [*oracle.counter_events, *oracle.stays, *oracle.samples]
     if events and not oracle.select("CUPTI_ACTIVITY_KIND_SYNCHRONIZATION", "start"):
         duration = max(e["end"] for e in events) - min(e["start"] for e in events)
         assert result.capture.duration_ns == duration

@@ -232,3 +232,38 @@ def test_damaged_rows_are_left_out_and_counted(tmp_path, open_trace):
     assert [(s["ts"], s["dur"]) for s in run.trace.cpu] == [(1_000, 1_000)]
     [family] = run.result.families
     assert (family.read, family.written, sum(family.left_out.values())) == (4, 1, 3)
+
+
+def test_stays_and_samples_of_every_kind(open_trace):
+    run = load("host_activity", open_trace)
+    assert len(run.trace.calls(checks.SCHED)) == run.facts["stays"]
+    assert len(run.trace.samples) == run.facts["samples"]
+    chains = {s["callsite_id"] for s in run.trace.samples} - {None}
+    assert len(chains) == run.facts["chains"]
+    assert [s["cpu_mode"] for s in run.trace.samples if s["ts"] == 1_300] == ["user", "kernel"]
+    modules = {module for c in chains for _, module in run.trace.chain(c)}
+    assert not any("someone" in module for module in modules), "paths tell of users"
+
+
+def test_a_selection_takes_stays_that_overlap_it_and_counts_both_rows(open_trace):
+    path = load("host_activity", open_trace).path
+    run = converted(path, open_trace, start=4_500, end=5_500, pids=[4242])
+    stays = [s for s in run.oracle.stays if pid(s["globalTid"]) == 4242]
+    wanted = [s for s in stays if s["end"] >= 4_500 and s["start"] <= 5_500]
+    assert sorted((s["ts"], s["dur"]) for s in run.trace.calls(checks.SCHED)) == sorted(
+        (s["start"], s["end"] - s["start"]) for s in wanted
+    )
+    [sched] = [f for f in run.result.families if f.family == "sched"]
+    rows = sum(s["rows"] for s in wanted)
+    assert (sched.read, sched.written, sched.joined) == (rows, len(wanted), rows - len(wanted))
+    assert sched.filtered == sum(s["rows"] for s in run.oracle.stays) - rows
+    assert not run.trace.samples
+
+
+def test_a_thread_that_leaves_twice_is_counted(tmp_path, open_trace):
+    capture, _, thread = one_thread()
+    capture.on_cpu(thread, 1, 10, 20)
+    capture.sched(thread, 1, 30, 0)
+    run = built(capture, tmp_path, open_trace)
+    assert run.result.left_out == {"sched: the thread had left its CPU before": 1}
+    assert len(run.trace.calls(checks.SCHED)) == 1

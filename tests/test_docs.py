@@ -34,6 +34,7 @@ SHOWN = (
     "nested_calls", "nvtx_zoo", "every_library", "every_copy_kind", "graph_level",
     "graph_nodes_with_graph_id", "negative_times", "orphans", "sync_zoo", "unified_memory",
     "device_memory", "gpu_metrics", "two_processes_two_gpus",
+    "host_activity",
 )  # fmt: skip
 """Scenarios that together have nearly every kind of event and argument."""
 

@@ -47,6 +47,14 @@ OVERHEAD_TYPE = {
 """ENUM_CUPTI_OVERHEAD_TYPE."""
 
 
+THREAD_STATE = {
+    0: "Unknown", 1: "Running", 2: "Interruptible", 3: "Uninterruptible", 4: "Stopped",
+    5: "Terminated", 6: "Unscheduled", 7: "Waiting", 8: "OS runtime", 9: "Initialized",
+    10: "Transition",
+}  # fmt: skip
+"""ENUM_SAMPLING_THREAD_STATE."""
+
+
 def labels(capture: Capture, table: str, fallback: dict[int, str]) -> dict[int, str]:
     """Number to label: the fallback's, and what only the export's own ENUM_ table knows."""
     if not capture.has(table, "id", "label"):

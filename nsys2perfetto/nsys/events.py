@@ -89,6 +89,7 @@ class Events:
         rows_read: Rows that the selection took from the table.
         filtered: Rows that the selection left out.
         dropped: Reason to number, for rows that were read but are no event that can be shown.
+        joined: Rows among them that are no events of their own: they complete others.
         open: Where an event had no end: it was given that of the last event of its table.
     """
 
@@ -102,6 +103,7 @@ class Events:
     rows_read: int = 0
     filtered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    joined: int = 0
     open: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     def __len__(self) -> int:

@@ -18,6 +18,8 @@ COUNTERS = 16
 """TrackEvents that are counters: they intern nothing."""
 GPU_COUNTERS = 17
 """GpuCounterEvents and their descriptors."""
+SAMPLES = 18
+"""CPU samples and what they intern."""
 
 CLEARED = pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
 

@@ -64,6 +64,34 @@ class CpuRows(Store):
                 overheadType=kind,
             )
 
+    def on_cpu(self, thread: Thread, cpu: int, came: int, left: int, *, state: int = 0) -> None:
+        """A thread comes to a CPU and leaves it, in a state of ENUM_SAMPLING_THREAD_STATE."""
+        for at, comes in ((came, 1), (left, 0)):
+            self.sched(thread, cpu, at, comes, state=0 if comes else state)
+
+    def sched(self, thread: Thread, cpu: int, at: int, comes: int, *, state: int = 0) -> None:
+        """One row: a thread comes to a CPU, or leaves it."""
+        self.row(
+            "SCHED_EVENTS", start=at, cpu=cpu, isSchedIn=comes, globalTid=thread.global_tid,
+            threadState=state,
+        )  # fmt: skip
+
+    def sample(
+        self, thread: Thread, at: int, chain: list[tuple[str, str]], *, cpu: int = 0
+    ) -> None:
+        """A CPU sample; the chain is (function, module) of each frame, the innermost first."""
+        number = self.count("COMPOSITE_EVENTS") + 1
+        self.row(
+            "COMPOSITE_EVENTS", id=number, start=at, cpu=cpu, threadState=1,
+            globalTid=thread.global_tid, cpuCycles=1,
+        )  # fmt: skip
+        for depth, (function, module) in enumerate(chain):
+            kernel = int(module == "[kernel.kallsyms]")
+            self.row(
+                "SAMPLING_CALLCHAINS", id=number, symbol=self.string(function),
+                module=self.string(module), kernelMode=kernel, stackDepth=depth,
+            )  # fmt: skip
+
     def profiler_overhead(self, thread: Thread, name: str, start: int, end: int) -> None:
         """Time that nsys itself took on a thread."""
         self.row("PROFILER_OVERHEAD", **self._call(thread, name, start, end))

@@ -67,6 +67,10 @@ class Store:
             self._columns(table)
             self._rows.setdefault(table, [])
 
+    def count(self, table: str) -> int:
+        """How many rows a table has so far."""
+        return len(self._rows.get(table, ()))
+
     def row(self, table: str, **values: Any) -> None:
         """Adds one row.
 

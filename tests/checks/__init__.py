@@ -3,7 +3,7 @@
 Each function takes a `Run`; `CHECKS` lists those that need nothing but a trace of a whole capture.
 """
 
-from tests.checks.cpu import calls, errors, names, nesting
+from tests.checks.cpu import calls, errors, names, nesting, on_cpu, samples
 from tests.checks.gpu import (
     KINDS,
     arrows,
@@ -22,6 +22,7 @@ from tests.checks.whole import (
     CUDA,
     ORPHAN,
     PROJECTED,
+    SCHED,
     WAKE_UP,
     counts,
     metadata,
@@ -33,7 +34,7 @@ GPU_CHECKS = (
     nothing_lost, gpu_work, gpu_names_and_totals, render_stages, queues, arrows, kernel_arguments,
     occupancy, copy_arguments, no_forbidden_argument,
 )  # fmt: skip
-CPU_CHECKS = (calls, errors, nesting, names, wake_ups)
+CPU_CHECKS = (calls, errors, nesting, names, wake_ups, on_cpu, samples)
 NVTX_CHECKS = (nvtx, projection)
 WHOLE_CHECKS = (counts, time, metadata)
 CHECKS = (*GPU_CHECKS, *CPU_CHECKS, *NVTX_CHECKS, *WHOLE_CHECKS)
@@ -47,6 +48,7 @@ __all__ = [
     "NVTX_CHECKS",
     "ORPHAN",
     "PROJECTED",
+    "SCHED",
     "WAKE_UP",
     "WHOLE_CHECKS",
     "arrows",
@@ -64,9 +66,11 @@ __all__ = [
     "nothing_lost",
     "nvtx",
     "occupancy",
+    "on_cpu",
     "projection",
     "queues",
     "render_stages",
+    "samples",
     "time",
     "wake_ups",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from tests.checks.whole import CUDA, WAKE_UP, named
-from tests.oracle import PROCESS, START_END, WAITS, Row, pid, tid
+from tests.checks.whole import CUDA, SCHED, WAKE_UP, named
+from tests.oracle import PROCESS, START_END, THREAD_STATES, WAITS, Row, pid, tid
 from tests.runs import Run, same
 
 
@@ -15,7 +15,7 @@ def calls(run: Run) -> None:
     found = [
         (s["category"], named(s["name"]), s["ts"], s["dur"], s["pid"], s["tid"])
         for s in run.trace.cpu
-        if s["tid"] is not None and s["category"] != WAKE_UP
+        if s["tid"] is not None and s["category"] not in (WAKE_UP, SCHED)
     ]
     expected = [
         _call_key(run, r, r["category"]) for r in (*run.oracle.calls, *run.oracle.library_calls)
@@ -51,7 +51,7 @@ def nesting(run: Run) -> None:
     by_id = run.trace.by_id
     threads = defaultdict(list)
     for s in run.trace.cpu:
-        if s["tid"] is not None:
+        if s["tid"] is not None and s["category"] != SCHED:
             threads[s["pid"], s["tid"]].append(s)
     for slices in threads.values():
         own = [s for s in slices if s["track_type"] == "thread_execution"]
@@ -105,6 +105,7 @@ def names(run: Run) -> None:
     threads = {r["globalTid"] or 0 for r in (*run.oracle.calls, *run.oracle.library_calls)} | {
         r["globalTid"] for r in run.oracle.nvtx if r["eventType"] not in START_END
     }
+    threads |= {r["globalTid"] for r in (*run.oracle.stays, *run.oracle.samples)}
     found = {(t["pid"], t["tid"]): t["name"] for t in run.trace.threads}
     wanted = {(pid(t), tid(t)): run.oracle.thread_names.get(t) for t in threads if t}
     assert wanted.keys() <= found.keys()
@@ -124,3 +125,34 @@ def names(run: Run) -> None:
     for r in run.oracle.select("PROCESSES", "globalPid", "name"):
         if r["globalPid"] in owners and r["name"] and "/" not in r["name"]:
             assert named[pid(r["globalPid"])] == r["name"].split(" ")[0]
+
+
+def on_cpu(run: Run) -> None:
+    """Each stay of a thread on a CPU, exactly, with the state in which it left."""
+    found = [
+        (s["pid"], s["tid"], s["name"], s["ts"], s["dur"], run.trace.args(s).get("debug.left_as"))
+        for s in run.trace.calls(SCHED)
+    ]
+    expected = [
+        (
+            pid(s["globalTid"]), tid(s["globalTid"]), f"CPU {s['cpu']}", s["start"] + run.shift,
+            s["end"] - s["start"], THREAD_STATES[s["state"] or 0] if s["state"] else None,
+        )
+        for s in run.oracle.stays
+    ]  # fmt: skip
+    same(found, expected, "stays")
+    assert {s["track"] for s in run.trace.calls(SCHED)} <= {"On CPU"}
+
+
+def samples(run: Run) -> None:
+    """Each sample, exactly, with its whole call chain."""
+    found = [
+        (s["pid"], s["tid"], s["cpu"], s["ts"], tuple(run.trace.chain(s["callsite_id"])))
+        for s in run.trace.samples
+    ]
+    expected = [
+        (pid(s["globalTid"]), tid(s["globalTid"]), s["cpu"], s["start"] + run.shift,
+         tuple(s["chain"]))
+        for s in run.oracle.samples
+    ]  # fmt: skip
+    same(found, expected, "samples")

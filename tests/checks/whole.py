@@ -9,6 +9,7 @@ from tests.runs import Run
 
 WAKE_UP, PROJECTED, ORPHAN = "cuda_wake_up", "nvtx_gpu", "cuda_wait"
 """Categories of the slices that the tool adds."""
+SCHED = "sched"
 CUDA = ("cuda_runtime", "cuda_driver")
 
 
@@ -31,6 +32,9 @@ def counts(run: Run) -> None:
     for r in (*slices, *oracle.counter_events):
         expected[r["family"]] += 1
         total[r["family"]] += r["end"] - r["start"]
+    expected["sched"] = sum(s["rows"] for s in oracle.stays)
+    total["sched"] = sum(s["end"] - s["start"] for s in oracle.stays)
+    expected["cpu_sample"] = len(oracle.samples)
     waits = oracle.select(WAITS, "globalPid", "correlationId")
     expected["cuda_wait"] = len(waits)
     expected["message"] = len(oracle.select("DIAGNOSTIC_EVENT", "text"))
@@ -39,7 +43,7 @@ def counts(run: Run) -> None:
     for name, f in families.items():
         assert f.read == f.written + f.joined + sum(f.left_out.values()), f
         assert f.filtered == 0 and f.left_out == {}
-        if name != "cuda_wait":
+        if name not in ("cuda_wait", "sched"):
             assert f.written == expected[name]
         if name not in ("cuda_wait", "message"):
             assert f.total_ns == total[name], name
@@ -48,6 +52,8 @@ def counts(run: Run) -> None:
     lonely = len(run.trace.calls(ORPHAN))
     known = sum((w["globalPid"], w["correlationId"]) in oracle.call_of for w in waits)
     assert lonely == len(waits) - known
+    if oracle.stays:
+        assert families["sched"].written == len(oracle.stays)
     if waits:
         assert families["cuda_wait"].written == lonely
 

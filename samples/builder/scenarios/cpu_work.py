@@ -190,6 +190,41 @@ def every_library(capture: Capture) -> Facts:
     }
 
 
+@scenario("3.24.0")
+def host_activity(capture: Capture) -> Facts:
+    """Threads that come to CPUs and leave them, and samples of what they did.
+
+    Two processes; a stay that began before the capture, one that it cuts off, one whose end is
+    lost; a thread with nothing else; samples with equal, different, nested and no call chains.
+
+    Facts: stays, samples (numbers); chains (number of distinct ones).
+    """
+    capture.gpu()
+    process = capture.process(4242, "app")
+    main = capture.thread(process, 4242, "app")
+    worker = capture.thread(process, 4250, "worker")
+    other = capture.process(4300, "other")
+    alone = capture.thread(other, 4300, "other")
+    for at, start in ((500, 800), (4_500, 5_000)):  # the GPU is idle from 1,000 on
+        capture.launch(main, "scale", at=at, call=200, start=start, duration=200)
+    capture.on_cpu(main, 3, 1_000, 4_000, state=2)
+    capture.on_cpu(main, 5, 4_000, 9_000)
+    capture.on_cpu(main, 5, 9_500, 9_500, state=5)
+    capture.sched(worker, 7, 2_000, 0, state=2)  # there since before the first row
+    capture.sched(worker, 7, 3_000, 1)
+    capture.sched(worker, 8, 5_000, 1)  # where the thread left 7 is lost
+    capture.sched(worker, 8, 6_000, 0, state=1)
+    capture.sched(alone, 1, 8_000, 1)  # still there at the end
+    outer = [("main", "/srv/someone/app"), ("_start", "/srv/someone/app")]
+    capture.sample(main, 1_100, [("malloc", "/lib/libc.so.6"), *outer], cpu=3)
+    capture.sample(main, 1_200, [("malloc", "/lib/libc.so.6"), *outer], cpu=3)
+    capture.sample(main, 1_300, outer, cpu=3)
+    capture.sample(main, 1_300, [("0xffffffff8f400b90", "[kernel.kallsyms]"), *outer], cpu=3)
+    capture.sample(worker, 3_100, [("malloc", "/opt/libtcmalloc.so")], cpu=7)
+    capture.sample(worker, 3_200, [], cpu=7)
+    return {"stays": 7, "samples": 6, "chains": 4}
+
+
 @scenario("3.7.2")
 def gpu_metrics(capture: Capture) -> Facts:
     """GPU metric samples of two GPUs, some twice (as generic events too).
