@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsys2perfetto import __version__, annotation_tracks, notes, outputs, step_range
-from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions
+from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions, Annotations
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
@@ -45,8 +46,12 @@ from nsys2perfetto.tracks.memory_counters import MemoryCounters
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import SliceFamily
-from nsys2perfetto.wire import packets
+from nsys2perfetto.wire import cores, packets
 from nsys2perfetto.wire.writer import TraceWriter
+
+_MOST_BESIDE = 3_000_000
+"""GPU operations up to which annotations are computed while events are written: the memory of both
+together, some 100 bytes an operation more, is what the largest captures lack."""
 
 
 def convert(
@@ -174,8 +179,9 @@ def _run(
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
     writing = _Writing(out, tracks, pools, shift, len(gpu) + sum(map(len, slices)), progress)
-    writing.gpu_work(gpu)
-    writing.threads([*slices, *derived.values()], ranges, reading)
+    with _prepared(found):
+        writing.gpu_work(gpu)
+        writing.threads([*slices, *derived.values()], ranges, reading)
     counts = {name: len(family) for name, family in derived.items()}
     slices.clear()  # of a large capture they and what is added now would fill the memory
     derived.clear()
@@ -195,6 +201,13 @@ def _run(
         decode_steps=found.choices(),
         part=part,
     )
+
+
+def _prepared(found: Annotations) -> AbstractContextManager[None]:
+    """Computes steps, gaps and causes while the block writes, where a core and memory are free."""
+    if len(found.operations.start) <= _MOST_BESIDE and cores.available(2) > 1:
+        return cores.beside(lambda: annotation_tracks.prepare(found))
+    return nullcontext()
 
 
 def _cuda(model: Model, detail: Detail, derived: dict[str, SliceFamily]) -> list[SliceFamily]:
