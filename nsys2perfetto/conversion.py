@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import __version__, annotation_tracks, notes, outputs, step_range
+from nsys2perfetto import __version__, annotation_tracks, notes, outputs, sizing, step_range
 from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions, Annotations
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
@@ -190,8 +190,15 @@ def _run(
     writing.counters(added, memory, reading)
     counts |= {name: len(family) for name, family in added.slices.items()}
     partial = notes.partial(families, selection) if len(operations.start) else []
+    slices_written = sum(c.written for c in reading.counts) + sum(counts.values())
+    large = sizing.note(_extent(slices_written, reading, found, detail))
     return Conversion(
-        capture=_info(reading, tracks, calls, [*partial, *memory.notes, *reading.metrics.notes]),
+        capture=_info(
+            reading,
+            tracks,
+            calls,
+            [*partial, *memory.notes, *reading.metrics.notes, *([large] if large else [])],
+        ),
         output=out.path,
         output_size=0,
         families=reading.counts,
@@ -309,6 +316,15 @@ class _Ahead:
         if self._first is not None:
             yield self._first
         yield from self._rest
+
+
+def _extent(slices: int, reading: Reading, found: Annotations, detail: Detail) -> sizing.Extent:
+    first, last = reading.span
+    if found.part is not None:
+        first, last = max(first, found.part.start), min(last, found.part.end)
+    number = found.steps.steps.number
+    steps = (int(number.min()), int(number.max())) if len(number) else None
+    return sizing.Extent(slices, first, last, steps, lean=detail == LEAN)
 
 
 def _info(reading: Reading, tracks: Tracks, calls: Calls, more: list[str]) -> CaptureInfo:

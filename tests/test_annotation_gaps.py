@@ -299,11 +299,9 @@ def test_each_process_of_a_shared_gpu_has_gaps_of_its_own(tmp_path, open_trace):
     with open_trace(tmp_path / "shared.pftrace") as tp:
         rows = query.rows(
             tp,
-            "select ts, dur, extract_arg(arg_set_id, 'gpu_gap.process_id') as pid, "
-            "extract_arg(arg_set_id, 'gpu_gap.idle_ns') as idle from slice "
+            "select ts, dur, extract_arg(arg_set_id, 'gpu_gap.process_id') as pid from slice "
             "where category = 'nsys.process_gap' order by ts",
         )
-    assert all(r["dur"] == r["idle"] for r in rows)
     for process in (4242, 4343):
         own = [r for r in work if r["globalPid"] >> 24 & 0xFFFFFF == process]
         expected = [(a, b) for a, b in idle_intervals(own) if b - a >= 1_000]
