@@ -1,7 +1,7 @@
 """What a trace asks of the trace processor, and what to do where that is much.
 
-Perfetto's UI runs the trace processor in the browser, in a memory of at most 4 GB, and everything is
-loaded before anything is shown.
+Perfetto's UI runs the trace processor in the browser, in a memory of at most 4 GB, and everything
+is loaded before anything is shown.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def check_truth(found, truth):
     names = dict(zip(CPU_KINDS, ("sync", "launch", "memory", "copy", "other_cuda", "outside_cuda"),
                      strict=True))  # fmt: skip
     same(
-        [(g["start"], g["end"], *(g[p] for p in PARTS)) for g in found.gaps],
+        [(g["start"], g["end"], *(g.get(p, 0) for p in PARTS)) for g in found.gaps],
         [
             (g.start, g.end, *({names[k]: v for k, v in g.cpu_ns.items()}[p[:-3]] for p in PARTS))
             for g in truth.gaps
