@@ -41,8 +41,9 @@ protos: $(VENV)/.installed-dev ## generate nsys2perfetto/protos from protos
 samples: $(VENV)/.installed-dev ## make the captures in samples again
 	$(RUN) -m samples.make_samples
 
-bench: $(VENV)/.installed-dev ## measure the conversion of a million kernels and calls
-	$(RUN) -m bench
+bench: $(VENV)/.installed-dev ## make all tables of docs/benchmarks.md again (12 minutes)
+	@$(RUN) -m tests.engine.fetch
+	$(RUN) -m bench --all --write
 
 fuzz: $(VENV)/.installed-dev ## convert damaged captures for as long as asked: make fuzz SECONDS=600
 	@$(RUN) -m tests.engine.fetch

@@ -11,13 +11,25 @@ import argparse
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from . import load, report
-from .candidates import OURS, SCAN, chosen
+from .candidates import BARE, LEAN, OURS, SCAN, chosen
 from .capture.shape import DATA, PRESETS, preset
 from .measure import gzipped_size, read_once, run
+
+_FEW = ("--only", "ours", "scan", "json-dumps", "protobuf-build")
+EVERYTHING = (
+    ("--capture", "plain", "--rounds", "2", "--gzip", "--load"),
+    ("--capture", "decode", "--size", "1e5", "1e6", "1e7", "--rounds", "2", "--gzip", *_FEW),
+    ("--capture", "streams", "--rounds", "2", "--gzip", *_FEW),
+    ("--capture", "distinct", "--rounds", "2", "--gzip", *_FEW),
+    ("--capture", "graphs", "--rounds", "2", "--gzip", *_FEW),
+    ("--size", "1e3", "--rounds", "5", "--only", "ours", "help"),
+)
+"""The runs of `--all`: each a table or, with several sizes, a table each."""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUTPUTS = DATA / "out"
@@ -26,7 +38,19 @@ DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 def main() -> int:
     """Run the benchmark; 1 when a candidate failed."""
-    arguments = _parse()
+    arguments = _parse(sys.argv[1:])
+    if not arguments.all:
+        return _run(arguments, sys.argv[1:])
+    write = ["--write"] if arguments.write else []
+    failed = 0
+    for options in EVERYTHING:
+        failed |= _run(_parse([*options, *write]), [*options, *write])
+    fields = [sys.executable, "-m", "bench.fields", *write]
+    return failed | subprocess.run(fields, cwd=REPOSITORY, check=False).returncode
+
+
+def _run(arguments: argparse.Namespace, options: list[str]) -> int:
+    """One kind of capture in one or several sizes."""
     if arguments.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
     os.chdir(REPOSITORY)
@@ -35,7 +59,7 @@ def main() -> int:
         capture = _capture(arguments.capture, kernels)
         OUTPUTS.mkdir(parents=True, exist_ok=True)
         results[kernels] = _measure(arguments, capture, kernels)
-        block = _block(arguments, capture, kernels, results)
+        block = _block(arguments, options, capture, kernels, results)
         if arguments.load:
             block += _loads(arguments, results[kernels])
         shutil.rmtree(OUTPUTS)
@@ -47,7 +71,7 @@ def main() -> int:
     return int(any(result.failed for group in results.values() for result in group))
 
 
-def _parse() -> argparse.Namespace:
+def _parse(options: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "--size",
@@ -74,13 +98,16 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--cores", type=int, help="use only so many CPUs (Linux)")
     parser.add_argument("--gzip", action="store_true", help="also the gzipped size of each output")
     parser.add_argument(
-        "--load", action="store_true", help="also time the trace processor on each output"
+        "--load", action="store_true", help="also time the trace processor on our outputs"
     )
     parser.add_argument("--limit", type=float, default=1200, help="seconds a run (default: 1200)")
     parser.add_argument(
         "--write", action="store_true", help="put the table into docs/benchmarks.md"
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--all", action="store_true", help="make every table of docs/benchmarks.md, and no other"
+    )
+    arguments = parser.parse_args(options)
     try:
         arguments.candidates = chosen(arguments.only)
     except ValueError as error:
@@ -131,12 +158,13 @@ def _measure(arguments: argparse.Namespace, capture: Path, kernels: int) -> list
 
 def _block(
     arguments: argparse.Namespace,
+    options: list[str],
     capture: Path,
     kernels: int,
     results: dict[int, list[report.Result]],
 ) -> str:
     """The Markdown for one capture."""
-    command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "bench", *options])
     rounds = f"{arguments.rounds} round{'s' if arguments.rounds > 1 else ''}"
     lines = [
         f"### `{arguments.capture}`, {kernels:,} kernels",
@@ -158,11 +186,12 @@ def _block(
 
 
 def _loads(arguments: argparse.Namespace, results: list[report.Result]) -> str:
-    """Load time and memory of the trace processor for every output that is there."""
+    """Load time and memory of the trace processor for our traces, as far as they are there."""
     loads = []
     for result in results:
         trace = result.candidate.output(OUTPUTS)
-        if not trace or not trace.exists() or result.failed:
+        ours = result.candidate.key in (OURS, BARE, LEAN)
+        if not ours or not trace or not trace.exists() or result.failed:
             continue
         measured = run([sys.executable, "-m", "bench.load", str(trace)], arguments.limit)
         if measured.ok:

@@ -6,11 +6,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-OURS, BARE, SCAN, JSON, PROTOBUF = "ours", "bare", "scan", "json", "protobuf"
+OURS, BARE, LEAN, ALONE = "ours", "bare", "lean", "alone"
+SCAN, JSON, PROTOBUF = "scan", "json", "protobuf"
 """Kinds of candidate; the key of a variant is its kind, a dash and a word: `json-dump`."""
 
-_NO_ANNOTATIONS = ("--no-steps", "--no-gaps", "--no-counters")
-"""Options of our converter for the bare conversion, without what it finds by itself."""
+_OPTIONS = {
+    OURS: (),
+    BARE: ("--no-steps", "--no-gaps", "--no-counters"),
+    LEAN: ("--lean",),
+    ALONE: (),
+}
+"""Options of our converter; `BARE` is without what it finds by itself."""
 ANY = 10**12
 IN_MEMORY = 2_000_000  # kernels: at 10^7 these would hold 10 to 26 GB of objects
 
@@ -42,8 +48,8 @@ class Candidate:
         """The command line for `capture`; `extra` are more arguments for our converter."""
         line = [sys.executable, "-m", self.module, *self.before]
         output = self.output(folder)
-        if self.key in (OURS, BARE):
-            more = _NO_ANNOTATIONS if self.key == BARE else extra
+        if self.key in _OPTIONS:
+            more = _OPTIONS[self.key] or extra
             return [*line, str(capture), "-o", str(output), "--force", "-q", *more]
         if self.key == "help":
             return line
@@ -53,6 +59,10 @@ class Candidate:
 CANDIDATES = (
     Candidate(OURS, "**nsys2perfetto**", "nsys2perfetto", suffix=".pftrace"),
     Candidate(BARE, "nsys2perfetto, no annotations", "nsys2perfetto", suffix=".pftrace"),
+    Candidate(LEAN, "nsys2perfetto --lean", "nsys2perfetto", suffix=".pftrace"),
+    Candidate(
+        ALONE, "nsys2perfetto on one CPU", "bench.one_cpu", ("nsys2perfetto",), suffix=".pftrace"
+    ),
     Candidate("help", "nsys2perfetto --help", "nsys2perfetto", ("--help",), largest=10_000),
     Candidate(SCAN, "bare SQLite scan", "bench.scan"),
     Candidate(

@@ -44,8 +44,6 @@ from nsys2perfetto.tracks.thread_pools import Pools
 I64 = npt.NDArray[np.int64]
 
 _SHAPE = ["gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ"]
-
-
 MIN_GAP = 1_000
 LEAN_MIN_GAP = 10_000
 """Shortest idle gaps that have a slice unless the user says otherwise, ns; of lean traces."""
@@ -94,6 +92,7 @@ class Annotations:
         self._reading = reading
         self._gpu = gpu
         self._ranges = ranges
+        self._shown_gaps: dict[bool, ShownGaps] = {}
 
     # Steps
 
@@ -310,11 +309,13 @@ class Annotations:
 
     def shown_gaps(self, of_processes: bool = False) -> ShownGaps:
         """The gaps of GPUs, or of processes, that have a slice."""
-        gaps = self.process_gaps if of_processes else self.gaps
-        # The short ones, often half of them, need no verdict either.
-        long_enough = gaps.gap >= self.options.min_gap
-        shown = gaps if long_enough.all() else gaps.take(np.flatnonzero(long_enough))
-        return ShownGaps(shown, self.causes_of(shown), self.steps.steps, self.steps_of(shown))
+        if of_processes not in self._shown_gaps:
+            gaps = self.process_gaps if of_processes else self.gaps
+            # The short ones, often half of them, need no verdict either.
+            gaps = gaps.take(np.flatnonzero(gaps.gap >= self.options.min_gap))
+            found = ShownGaps(gaps, self.causes_of(gaps), self.steps.steps, self.steps_of(gaps))
+            self._shown_gaps[of_processes] = found
+        return self._shown_gaps[of_processes]
 
     def steps_of(self, idle: IdleGaps) -> I64:
         """Row of the step in which each gap begins, of the process whose work ended the gap."""
@@ -367,8 +368,6 @@ class Annotations:
         known = call >= 0
         when[known] = self.calls.events.start[call[known]]
         return when
-
-    # Telling
 
     def choices(self) -> list[str]:
         """Where the steps of each process on each GPU come from, and doubts about them.

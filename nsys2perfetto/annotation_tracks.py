@@ -63,6 +63,17 @@ class AnnotationTracks:
     counters: list[CounterValues] = field(default_factory=list)
 
 
+def prepare(found: Annotations) -> None:
+    """Computes what `make` will ask for; nothing but `found` changes."""
+    if len(found.steps.steps):
+        _ = found.measures
+    if found.options.counters and len(found.operations.start) and found.counters is None:
+        found.counters = counters(found)
+    if found.options.gaps:
+        for of_processes in (False, True):
+            found.shown_gaps(of_processes)
+
+
 def make(
     found: Annotations, tracks: Tracks, pools: Pools, detail: Detail = FULL
 ) -> AnnotationTracks:

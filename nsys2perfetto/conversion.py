@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import __version__, annotation_tracks, notes, outputs, step_range
-from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions
+from nsys2perfetto import __version__, annotation_tracks, notes, outputs, sizing, step_range
+from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions, Annotations
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
@@ -47,10 +48,14 @@ from nsys2perfetto.tracks.memory_counters import MemoryCounters
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import SliceFamily
-from nsys2perfetto.wire import packets
+from nsys2perfetto.wire import cores, packets
 from nsys2perfetto.wire.writer import TraceWriter
 
 Data = bytes | npt.NDArray[np.uint8]
+
+_MOST_BESIDE = 3_000_000
+"""GPU operations up to which annotations are computed while events are written: the memory of both
+together, some 100 bytes an operation more, is what the largest captures lack."""
 
 
 def convert(
@@ -179,8 +184,9 @@ def _run(
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
     writing = _Writing(out, tracks, pools, shift, len(gpu) + sum(map(len, slices)), progress)
-    writing.gpu_work(gpu)
-    writing.threads([*slices, *derived.values()], ranges, reading)
+    with _prepared(found):
+        writing.gpu_work(gpu)
+        writing.threads([*slices, *derived.values()], ranges, reading)
     counts = {name: len(family) for name, family in derived.items()}
     slices.clear()  # of a large capture they and what is added now would fill the memory
     derived.clear()
@@ -189,8 +195,15 @@ def _run(
     writing.counters(added, memory, reading)
     counts |= {name: len(family) for name, family in added.slices.items()}
     partial = notes.partial(families, selection) if len(operations.start) else []
+    slices_written = sum(c.written for c in reading.counts) + sum(counts.values())
+    large = sizing.note(_extent(slices_written, reading, found, detail))
     return Conversion(
-        capture=_info(reading, tracks, calls, [*partial, *memory.notes, *reading.metrics.notes]),
+        capture=_info(
+            reading,
+            tracks,
+            calls,
+            [*partial, *memory.notes, *reading.metrics.notes, *([large] if large else [])],
+        ),
         output=out.path,
         output_size=0,
         families=reading.counts,
@@ -200,6 +213,13 @@ def _run(
         decode_steps=found.choices(),
         part=part,
     )
+
+
+def _prepared(found: Annotations) -> AbstractContextManager[None]:
+    """Computes steps, gaps and causes while the block writes, where a core and memory are free."""
+    if len(found.operations.start) <= _MOST_BESIDE and cores.available(2) > 1:
+        return cores.beside(lambda: annotation_tracks.prepare(found))
+    return nullcontext()
 
 
 def _cuda(model: Model, detail: Detail, derived: dict[str, SliceFamily]) -> list[SliceFamily]:
@@ -306,6 +326,15 @@ class _Ahead:
         if self._first is not None:
             yield self._first
         yield from self._rest
+
+
+def _extent(slices: int, reading: Reading, found: Annotations, detail: Detail) -> sizing.Extent:
+    first, last = reading.span
+    if found.part is not None:
+        first, last = max(first, found.part.start), min(last, found.part.end)
+    number = found.steps.steps.number
+    steps = (int(number.min()), int(number.max())) if len(number) else None
+    return sizing.Extent(slices, first, last, steps, lean=detail == LEAN)
 
 
 def _info(reading: Reading, tracks: Tracks, calls: Calls, more: list[str]) -> CaptureInfo:

@@ -75,9 +75,10 @@ def split_idle(work):
 
 
 def check_account(g):
-    assert g["dur"] == g["idle_ns"] > 0
-    split = [g[p] for p in PARTS]
-    assert sum(split) == g["idle_ns"] and min(split) >= 0
+    assert g["dur"] > 0
+    assert all(g[p] > 0 for p in PARTS if p in g), "what is 0 is left out"
+    split = [g.get(p, 0) for p in PARTS]
+    assert sum(split) == g["dur"]
     number, unit, cause = re.fullmatch(r"([\d.]+)(ns|us|ms|s) (.+)", g["name"]).groups()
     assert abs(float(number) * UNITS[unit] / g["dur"] - 1) <= 0.0051
     assert len(number.replace(".", "")) <= 4
@@ -92,12 +93,12 @@ def check_account(g):
             assert late
     else:
         assert not {"launch_lateness_ns", "pace"} & g.keys()
-        assert g["outside_cuda_ns"] == g["idle_ns"]
+        assert g["outside_cuda_ns"] == g["dur"]
         assert g["cause"] in ("CAUSE_UNKNOWN", "GRAPH_INTERNAL", "PROFILER_OVERHEAD")
 
 
 def check_operations(found):
-    """Names before and after, and the ids that lead to them and to the call that ended the gap."""
+    """Names before and after, and the id that leads to the call that ended the gap."""
     arrows = {id(op): call for call, op in found.oracle.arrows}
     ends, starts = {}, {}
     for gpu, work in found.work.items():
@@ -109,22 +110,17 @@ def check_operations(found):
         after = starts[g["gpu"], g["end"]]
         assert g["previous"] in {shown(r) for r in before}
         assert g["next"] in {shown(r) for r in after}
-        assert g["previous_event_id"] != g["next_event_id"]
-        for key, side, rows in (("previous", "end", before), ("next", "start", after)):
-            call = found.call_of_event.get(g[f"{key}_event_id"])
-            if call is None:
-                assert any(id(r) not in arrows for r in rows)
-                continue
+        call = found.call_of_event.get(g["next_event_id"])
+        if call is None:
+            assert any(id(r) not in arrows for r in after)
+            assert "mostly" not in g
+        else:
             work = [
                 w for w in found.work_of_call[call["id"]]
-                if w["gpu"] == g["gpu"] and w["name"] == g[key]
-                and w[side] == g["end" if key == "next" else "start"]
+                if w["gpu"] == g["gpu"] and w["name"] == g["next"] and w["start"] == g["end"]
             ]  # fmt: skip
             assert work, "the id leads to a call that submitted the operation"
-            if key == "next":
-                assert call["start"] - g["start"] == g["launch_lateness_ns"]
-        if g["next_event_id"] not in found.call_of_event:
-            assert "mostly" not in g
+            assert call["start"] - g["start"] == g["launch_lateness_ns"]
         assert pid(g["process_id"] << 24) in {pid(r["globalPid"]) for r in after}
         inside = {in_one_launch(a, b) for a in before for b in after}
         assert (g["cause"] == "GRAPH_INTERNAL") in inside

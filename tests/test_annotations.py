@@ -124,9 +124,8 @@ def test_every_field_is_typed(run):
     names = {"bucket", "cause", "mostly", "pace"}
     assert {k for k, t in gaps.items() if t == {"string"}} == names
     assert gaps.keys() - names == {
-        "idle_ns", "gpu", "run", "step", "process_id", "previous_event_id", "next_event_id",
-        "launch_lateness_ns", "sync_ns", "launch_ns", "memory_ns", "copy_ns", "other_cuda_ns",
-        "outside_cuda_ns",
+        "gpu", "run", "step", "process_id", "next_event_id", "launch_lateness_ns", "sync_ns",
+        "launch_ns", "memory_ns", "copy_ns", "other_cuda_ns", "outside_cuda_ns",
     }  # fmt: skip
     assert all(t <= {"int", "uint"} for k, t in gaps.items() if k not in names)
     everyone = {k for s in run.steps for k in steps if s.get(k) is None}

@@ -19,7 +19,7 @@ PIECES = [bytes([n % 251]) * (n * 37 % 900) for n in range(200)]
 
 def compressed(monkeypatch, cores, pieces=PIECES, member=5_000):
     monkeypatch.setattr(gzip_stream, "_MEMBER", member)
-    monkeypatch.setattr(gzip_stream, "_cores", lambda: cores)
+    monkeypatch.setattr(gzip_stream, "available", lambda most: cores)
     out = io.BytesIO()
     stream = GzipStream(out)
     for piece in pieces:
@@ -69,7 +69,7 @@ class Full(io.BytesIO):
 @pytest.mark.parametrize("cores", [1, 3])
 def test_an_error_comes_up_and_no_thread_stays(monkeypatch, cores):
     monkeypatch.setattr(gzip_stream, "_MEMBER", 500)
-    monkeypatch.setattr(gzip_stream, "_cores", lambda: cores)
+    monkeypatch.setattr(gzip_stream, "available", lambda most: cores)
     before = threading.active_count()
     stream = GzipStream(Full())
     with pytest.raises(OSError, match="No space"):

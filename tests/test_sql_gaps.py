@@ -213,7 +213,7 @@ def check_arguments(asked, view, category):
                 s["cause"].removeprefix("CAUSE_").lower(),
                 *(s[c].lower() if c in s else None for c in ("mostly", "pace")),
                 s.get("launch_lateness_ns"),
-                *(s[part] for part in PARTS),
+                *(s.get(part, 0) for part in PARTS),
             )
         )
     columns = (

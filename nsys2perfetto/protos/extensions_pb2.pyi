@@ -177,13 +177,11 @@ class DecodeStep(Message):
     ) -> None: ...
 
 class GpuGap(Message):
-    idle_ns: int
     bucket: int
     cause: int
     gpu: int
     run: int
     step: int
-    previous_event_id: int
     next_event_id: int
     launch_lateness_ns: int
     sync_ns: int
@@ -198,13 +196,11 @@ class GpuGap(Message):
     def __init__(
         self,
         *,
-        idle_ns: int | None = ...,
         bucket: int | None = ...,
         cause: int | None = ...,
         gpu: int | None = ...,
         run: int | None = ...,
         step: int | None = ...,
-        previous_event_id: int | None = ...,
         next_event_id: int | None = ...,
         launch_lateness_ns: int | None = ...,
         sync_ns: int | None = ...,

@@ -88,12 +88,11 @@ def family(
     def row_of(values: I64) -> Computed:
         return Computed(lambda rows: values[np.maximum(step_of_gap[rows], 0)])
 
-    longest = int(gaps.gap.max(initial=0))
     last = table.operations.event_id(np.array([len(table.name)]))
-    # Computed piece by piece when they are written: a gap has twenty values.
+    # Computed piece by piece when they are written: a gap has many values. Its length and what is 0
+    # are left out: each argument costs the trace processor as much as a field of the slice does.
     values: dict[str, tuple[Column, npt.NDArray[Any]]] = {
         "name_iid": (Computed(lambda rows: iid[name[rows]]), iid),
-        "idle_ns": (Computed(lambda rows: gaps.end[rows] - gaps.start[rows]), np.array([longest])),
         "bucket": (
             Computed(lambda rows: bucket(gaps.end[rows] - gaps.start[rows]) + 1),
             np.array([len(BUCKETS)]),
@@ -104,7 +103,6 @@ def family(
             np.array([ext.HOST, ext.DEVICE]),
         ),
         "mostly": (Computed(lambda rows: causes.mostly[rows] + 1), np.array([len(ACTIVITIES)])),
-        "previous_event_id": (Computed(lambda rows: event_id(before[rows])), last),
         "next_event_id": (Computed(lambda rows: event_id(after[rows])), last),
         "previous": (Computed(lambda rows: table.name[before[rows]]), table.name),
         "next": (Computed(lambda rows: table.name[after[rows]]), table.name),
@@ -114,13 +112,14 @@ def family(
     if some:
         values["run"] = row_of(steps.run), steps.run
         values["step"] = row_of(steps.step), steps.step
-    for activity, part in zip(ACTIVITIES, causes.split, strict=True):
-        values[f"{activity}_ns"] = part, part
+    parts = dict(zip((f"{activity}_ns" for activity in ACTIVITIES), causes.split, strict=True))
+    values |= {name: (part, part) for name, part in parts.items()}
     if not detail.gaps:
         values = {n: v for n, v in values.items() if n == "name_iid" or n in _COMMON}
     in_step = Computed(lambda rows: step_of_gap[rows] >= 0)
     present: dict[str, Column] = {"mostly": known, "pace": known, "launch_lateness_ns": known}
     present |= {"run": in_step, "step": in_step} if some else {}
+    present |= {name: _is_not_zero(part) for name, part in parts.items()}
     present = {name: column for name, column in present.items() if name in values}
     kinds: dict[str, AnnotationKind] = {}
     if detail.gaps:
@@ -158,6 +157,10 @@ def family(
         present=present,
         in_order=True,
     )
+
+
+def _is_not_zero(values: npt.NDArray[Any]) -> Computed:
+    return Computed(lambda rows: values[rows] != 0)
 
 
 def names(gaps: IdleGaps, verdict: npt.NDArray[np.int8]) -> tuple[pl.Series, npt.NDArray[np.int32]]:

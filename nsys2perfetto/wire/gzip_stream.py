@@ -7,11 +7,12 @@ are enough. The bytes are the same on any number of cores.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO
+
+from nsys2perfetto.wire.cores import available
 
 LEVEL = 6
 """zlib's own default."""
@@ -34,7 +35,7 @@ class GzipStream:
         self._out = out
         self._gathered = bytearray()
         self._ahead: deque[Future[bytes]] = deque()
-        cores = _cores()
+        cores = available(_MOST_CORES)
         self._workers = cores
         self._pool = ThreadPoolExecutor(cores, "nsys2perfetto-gzip") if cores > 1 else None
         self._any = False
@@ -73,10 +74,3 @@ class GzipStream:
 def _member(data: bytes) -> bytes:
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
     return packer.compress(data) + packer.flush()
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(_MOST_CORES, len(os.sched_getaffinity(0)))
-    return min(_MOST_CORES, os.cpu_count() or 1)

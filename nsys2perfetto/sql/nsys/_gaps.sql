@@ -83,7 +83,13 @@ WITH
       extract_arg(arg_set_id, 'gpu_gap.gpu') AS gpu,
       extract_arg(arg_set_id, 'gpu_gap.process_id') AS pid,
       extract_arg(arg_set_id, 'gpu_gap.run') AS run,
-      extract_arg(arg_set_id, 'gpu_gap.step') AS step_in_run
+      extract_arg(arg_set_id, 'gpu_gap.step') AS step_in_run,
+      -- Parts that are 0 are left out; lean traces have none of them.
+      iif(
+        extract_arg(arg_set_id, 'gpu_gap.next_event_id') IS NULL,
+        NULL,
+        0
+      ) AS zero
     FROM slice
     WHERE category IN ('nsys.gap', 'nsys.process_gap')
   ),
@@ -109,12 +115,12 @@ SELECT
   lower(extract_arg(args, 'gpu_gap.mostly')) AS mostly,
   lower(extract_arg(args, 'gpu_gap.pace')) AS pace,
   extract_arg(args, 'gpu_gap.launch_lateness_ns') AS launch_lateness_ns,
-  extract_arg(args, 'gpu_gap.sync_ns') AS sync_ns,
-  extract_arg(args, 'gpu_gap.launch_ns') AS launch_ns,
-  extract_arg(args, 'gpu_gap.memory_ns') AS memory_ns,
-  extract_arg(args, 'gpu_gap.copy_ns') AS copy_ns,
-  extract_arg(args, 'gpu_gap.other_cuda_ns') AS other_cuda_ns,
-  extract_arg(args, 'gpu_gap.outside_cuda_ns') AS outside_cuda_ns
+  coalesce(extract_arg(args, 'gpu_gap.sync_ns'), zero) AS sync_ns,
+  coalesce(extract_arg(args, 'gpu_gap.launch_ns'), zero) AS launch_ns,
+  coalesce(extract_arg(args, 'gpu_gap.memory_ns'), zero) AS memory_ns,
+  coalesce(extract_arg(args, 'gpu_gap.copy_ns'), zero) AS copy_ns,
+  coalesce(extract_arg(args, 'gpu_gap.other_cuda_ns'), zero) AS other_cuda_ns,
+  coalesce(extract_arg(args, 'gpu_gap.outside_cuda_ns'), zero) AS outside_cuda_ns
 FROM gap
 LEFT JOIN _nsys_pid AS owner
   USING (pid)
