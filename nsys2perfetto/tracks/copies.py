@@ -130,7 +130,7 @@ def _family(
             else:
                 arg.uint_value = p[column]
 
-    result = GpuFamily(family, events, config, fill)
+    result = GpuFamily(family, events, config, fill, arguments=lambda: columns)
     if "bytes" in events.values:
         size: npt.NDArray[np.int64] = events.values["bytes"]  # type: ignore[assignment]
         duration = events.end - events.start

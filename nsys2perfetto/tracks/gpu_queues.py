@@ -131,6 +131,10 @@ class Queues:
             names.append(name)
         return names
 
+    def listed(self) -> pl.DataFrame:
+        """A row a queue: `queue_iid`, `name`, and the columns of QUEUE_KEY."""
+        return self._queues
+
     def interned(self) -> pb.TracePacket:
         """The first packet of the GPU sequence: stages, queues and contexts."""
         packet = sequences.start(sequences.GPU)
