@@ -23,6 +23,9 @@ from nsys2perfetto.wire.template import DOUBLE, Placeholders
 
 I64 = npt.NDArray[np.int64]
 
+ARROW_IN = "arrow_in"
+"""The slot of a flow that ends at a slice."""
+
 _GPU_CORRELATION = 3000
 _FLOW_IDS = 47
 

@@ -19,7 +19,7 @@ from nsys2perfetto.analysis import columns, nesting
 from nsys2perfetto.analysis.correlate import Submissions
 from nsys2perfetto.nsys.gpus import Gpu
 from nsys2perfetto.tracks import counter_tracks
-from nsys2perfetto.tracks.arrows import FLOW_SLOT, FLOWS, end_flow, flow_column
+from nsys2perfetto.tracks.arrows import ARROW_IN, FLOW_SLOT, FLOWS, end_flow, flow_column
 from nsys2perfetto.tracks.counter_tracks import CounterValues
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
 from nsys2perfetto.tracks.gpu_counters import CounterBlock, CounterSpec
@@ -44,7 +44,6 @@ UTILIZATION = "Utilization"
 _GPU_HELP = "{}: its streams, the busiest first, and its counters."
 _BUSY_HELP = " The curve is its utilization: percent of the time in which it did any work."
 _OWN_GROUP = "nsys2perfetto"
-_ARROW_IN = "arrow_in"
 _COUNTERS_FROM = 1_000_000
 """Ranks of counters: behind all streams."""
 _NO_TOOL_READS = ["sm__maximum_warps_per_active_cycle_pct"]
@@ -121,10 +120,7 @@ class CompatGpus:
         if not gpu.families:
             return []
         queue = columns.joined(
-            [
-                columns.spread(f.config["queue_iid"].to_numpy(), f.events.code)
-                for f in gpu.families
-            ]
+            [columns.spread(f.config["queue_iid"].to_numpy(), f.events.code) for f in gpu.families]
         )
         lane = nesting.lanes(queue, operations.start, operations.end)
         uuids = self._streams(gpu, queue, lane, operations)
@@ -164,11 +160,11 @@ class CompatGpus:
         """
         groups: dict[tuple[int, str], int] = {}
         result = []
-        for rank, (block, i, spec) in enumerate(
-            (block, i, spec) for block in blocks if len(block) for i, spec in enumerate(block.specs)
-        ):
-            track = self._counter(block.gpu, spec, _COUNTERS_FROM + rank, groups)
-            value = block.values[i]
+        columns = [
+            (b, *pair) for b in blocks if len(b) for pair in zip(b.specs, b.values, strict=True)
+        ]
+        for rank, (block, spec, value) in enumerate(columns, _COUNTERS_FROM):
+            track = self._counter(block.gpu, spec, rank, groups)
             result.append(
                 CounterValues(
                     track,
@@ -212,11 +208,11 @@ def _family(family: GpuFamily, gpu: GpuSequence, tracks: Tracks, pools: Pools) -
     )
     per_row: dict[str, AnnotationKind] = {"bytes": "uint", "throughput_gb_s": "double"}
     kinds |= {name: per_row[name] for name in family.values}
-    iids = pools.annotations.lookup(kinds)
+    iids = pools.annotations.lookup(part for name in kinds for part in name.split("."))
 
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
         annotate(p, event, kinds, iids)
-        end_flow(p, _ARROW_IN, event)
+        end_flow(p, ARROW_IN, event)
 
     return SliceFamily(
         family.name,
@@ -239,9 +235,7 @@ def _arguments(family: GpuFamily, gpu: GpuSequence, tracks: Tracks) -> pl.DataFr
     process = family.events.config["globalPid"].fill_null(0)
     distinct = process.unique().to_list()
     common = {
-        "description": family.config["stage_iid"].replace_strict(
-            described, return_dtype=pl.String
-        ),
+        "description": family.config["stage_iid"].replace_strict(described, return_dtype=pl.String),
         "gpu": family.config["gpu"],
         "process_id": process.replace_strict(
             distinct, [tracks.pid(p) for p in distinct], return_dtype=pl.Int64
@@ -294,12 +288,15 @@ def _connect(
     """
     if calls is not None:
         call = calls.submitting_call[rows]
-        began = calls.events.start[np.maximum(call, 0)] if len(calls.events) else np.zeros_like(call)
+        known = call >= 0
+        began = made.start.copy()
+        began[known] = calls.events.start[call[known]]
         ids = flow_column(operations.event_id(np.arange(rows.start, rows.stop)))
-        # Clocks of GPU and CPU can differ: what began before its call is met at its end.
+        # Clocks of GPU and CPU can differ: what began before its call is met at its end. (The
+        # engine draws the arrow from what began first.)
         in_time = made.start >= began
-        for slot, has in ((_ARROW_IN, in_time), (AT_END, ~in_time & (made.end >= began))):
-            has = has & (call >= 0)
+        late = ~in_time & (made.end >= began)
+        for slot, has in ((ARROW_IN, known & in_time), (AT_END, known & late)):
             if has.any():
                 made.rows[slot], made.values[slot], made.present[slot] = FLOW_SLOT, ids, has
     if len(awaited.operation):

@@ -175,9 +175,7 @@ def _product(name: str, *factors: pl.Series) -> pl.Series:
     return fits.alias(name)
 
 
-def _arguments(
-    kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, detail: Detail
-) -> pl.DataFrame:
+def _arguments(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, detail: Detail) -> pl.DataFrame:
     """A row a configuration, a column an argument; the names first."""
 
     def named(labels: dict[int, str], column: str) -> pl.Series:

@@ -18,12 +18,11 @@ from nsys2perfetto.analysis import correlate, nesting, waits
 from nsys2perfetto.nsys import cuda_calls
 from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.protos import extensions_pb2 as ext
-from nsys2perfetto.tracks.arrows import FLOW_SLOT, end_flow, flow_column
+from nsys2perfetto.tracks.arrows import ARROW_IN, FLOW_SLOT, end_flow, flow_column
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import (
-    AT_END,
     SliceFamily,
     lane_tracks,
     tracks_of_processes,
@@ -227,8 +226,7 @@ def family(
         operations: All GPU work.
         pools: For names.
         first_flow: None: slices name the operation by its event id. Else: flows end at the slices,
-            numbered from here on in the order of `woken`. They end at the slices' ends, which are
-            later than the begin of the operation in every case.
+            numbered from here on in the order of `woken`.
     """
     if not len(operations.end):
         return None
@@ -247,7 +245,6 @@ def family(
         pl.lit(name).alias("name_iid"), pl.lit(category).alias("category_iid")
     )
     awaited_id = operations.event_id(found.awaited[rows])
-    flows = first_flow is not None
 
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
         wake_up = ext.WakeUp()
@@ -255,8 +252,9 @@ def family(
         if "stream" in p:
             wake_up.stream = p["stream"]
         extensions = ext.TrackEventExtensions(wake_up=wake_up)
-        if not flows:
+        if "awaited" in p:
             extensions.gpu_correlation.render_stage_wait_event_ids.append(p["awaited"])
+        end_flow(p, ARROW_IN, event)
         event.MergeFromString(extensions.SerializeToString())
 
     result = SliceFamily(
@@ -270,9 +268,8 @@ def family(
     )
     if first_flow is not None:
         ids = np.arange(first_flow, first_flow + len(rows))
-        result.rows, result.values = {AT_END: FLOW_SLOT}, {AT_END: flow_column(ids)}
-        result.present = {AT_END: np.ones(len(rows), np.bool_)}
-        result.finish = lambda p, event: end_flow(p, AT_END, event)
+        result.rows, result.values = {ARROW_IN: FLOW_SLOT}, {ARROW_IN: flow_column(ids)}
+        result.present = {ARROW_IN: np.ones(len(rows), np.bool_)}
     else:
         result.rows = {"awaited": RowSlot.fitting(awaited_id)}
         result.values = {"awaited": awaited_id}
