@@ -36,8 +36,8 @@ I64 = npt.NDArray[np.int64]
 
 DONE = "GPU work and GPU counters are ordinary tracks"
 """For the trace's metadata."""
-CATEGORY = "gpu.{}"
-"""The category of a slice: `gpu.` and a key of `gpu_queues.STAGES`."""
+CATEGORY = "gpu."
+"""The category of a slice begins so; a key of `gpu_queues.STAGES` follows."""
 UTILIZATION = "Utilization"
 """The counter that is the GPU's own track."""
 
@@ -197,8 +197,7 @@ def _family(family: GpuFamily, gpu: GpuSequence, tracks: Tracks, pools: Pools) -
     arguments = _arguments(family, gpu, tracks)
     kinds: dict[str, AnnotationKind] = {c.name: _kind(c) for c in arguments}
     slots = [pools.texts.iids(c).alias(c.name) if kinds[c.name] == "text" else c for c in arguments]
-    stages = {gpu.queues.stage_iid[stage]: stage for stage in STAGES}
-    category = pl.Series([CATEGORY.format(stages[s]) for s in family.config["stage_iid"]])
+    category = CATEGORY + gpu.queues.kinds(family.config["stage_iid"])
     config = pl.DataFrame(
         [
             pools.names.iids(gpu.names.texts(family.config["name_iid"])).alias("name_iid"),
@@ -231,11 +230,13 @@ def _family(family: GpuFamily, gpu: GpuSequence, tracks: Tracks, pools: Pools) -
 def _arguments(family: GpuFamily, gpu: GpuSequence, tracks: Tracks) -> pl.DataFrame:
     """A row a configuration, a column an argument, those first that all GPU work has."""
     own = family.arguments().drop(_NO_TOOL_READS, strict=False)
-    described = {gpu.queues.stage_iid[stage]: text for stage, (_, text, _) in STAGES.items()}
+    described = {kind: text for kind, (text, _) in STAGES.items()}
     process = family.events.config["globalPid"].fill_null(0)
     distinct = process.unique().to_list()
     common = {
-        "description": family.config["stage_iid"].replace_strict(described, return_dtype=pl.String),
+        "description": gpu.queues.kinds(family.config["stage_iid"]).replace_strict(
+            described, return_dtype=pl.String
+        ),
         "gpu": family.config["gpu"],
         "process_id": process.replace_strict(
             distinct, [tracks.pid(p) for p in distinct], return_dtype=pl.Int64

@@ -80,7 +80,7 @@ def family(
     """
     kernels = _described(events.config, strings, gpus)
     config = queues.place(kernels).with_columns(
-        pl.lit(queues.stage_iid["kernel"], dtype=pl.Int64).alias("stage_iid"),
+        queues.stage_iids(pl.repeat("kernel", len(kernels), eager=True), kernels["name"]),
         names.iids(kernels["name"]).alias("name_iid"),
         pl.Series("kernel_iid", np.arange(1, len(kernels) + 1), dtype=pl.Int64),
     )
