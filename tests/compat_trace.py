@@ -20,7 +20,8 @@ _SLICES = """
     left join process_track pt on pt.id = t.id left join process q on q.upid = pt.upid
     order by s.id"""
 _ARGS = """
-    select arg_set_id, key, coalesce(int_value, real_value, string_value) as value from args
+    select arg_set_id, key, value_type, coalesce(int_value, real_value, string_value) as value
+    from args
     where value_type != 'null'"""
 _COUNTERS = """
     select c.ts, c.value, t.id, t.name, t.unit from counter c
@@ -68,7 +69,10 @@ class CompatTrace:
             self.order = query.rows(tp, _ORDER)
             args: dict[int, dict[str, Any]] = defaultdict(dict)
             for r in query.rows(tp, _ARGS):
-                args[r["arg_set_id"]][r["key"]] = r["value"]
+                value = r["value"]
+                if r["value_type"] == "uint" and value < 0:
+                    value += 1 << 64  # the engine's column is signed
+                args[r["arg_set_id"]][r["key"]] = value
         for row in slices:
             row["args"] = args.get(row["arg_set_id"], {})
             row["root"] = self._root(tracks, row["track_id"])
