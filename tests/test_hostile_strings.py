@@ -95,7 +95,7 @@ def test_queries(capture, shown, tmp_path, form):
     """Of names that stand in the trace as they are."""
     with in_process():
         trace = convert(capture, tmp_path / "trace.pftrace").output
-        asked = "SELECT name, 1 AS \"\x1b[1m\" FROM nsys_kernel_summary"
+        asked = 'SELECT name, 1 AS "\x1b[1m" FROM nsys_kernel_summary'
         out = shown("query", trace, asked, "--format", form)
         assert "argmax" in out
         if form == "table":

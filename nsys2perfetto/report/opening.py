@@ -64,10 +64,10 @@ def open_source(
 
 def _is_capture(path: Path) -> bool:
     """Whether it is an SQLite file. So is what cannot be opened: `source.check` says why."""
-    if not path.is_file():
-        return True
     try:
+        if not path.is_file():
+            return True
         with path.open("rb") as file:
             return file.read(len(source.SQLITE_MAGIC)) == source.SQLITE_MAGIC
-    except OSError:
+    except (OSError, ValueError):
         return True
