@@ -222,18 +222,17 @@ def test_hostile_paths(tmp_path, monkeypatch, done, odd):
         done(command, f"--output={stem}.md", "--", *words)
         assert Path(f"{stem}.md").read_text(encoding="utf-8") == shown
         Path(f"{stem}.md").unlink()
-    assert sorted(os.listdir()) == sorted([name, trace.name])
+    assert sorted(p.name for p in Path().iterdir()) == sorted([name, trace.name])
 
 
 @every_command
-def test_paths_that_no_file_can_have(refused, name):
-    for path in ("x" * 5_000, "\ud800"):
-        refused(*ASK[name](path))
+def test_a_path_that_no_file_can_have(refused, name):
+    assert "File name too long" in refused(*ASK[name]("x" * 5_000))
 
 
-def test_a_path_with_a_nul():
-    """No argument of a command can have one."""
-    with pytest.raises(CaptureError, match="no file can have this name"), open_source("a\0b"):
+@pytest.mark.parametrize("path", ["a\0b", "\ud800"])
+def test_paths_that_no_argument_can_be(path):
+    with pytest.raises(CaptureError, match="no file can have this name"), open_source(path):
         pass
 
 
