@@ -28,6 +28,18 @@ BASES: tuple[str, ...] = (
     *SAMPLES,
 )
 """Captures to begin from."""
+COMMANDS: tuple[list[str], ...] = (
+    *(["info", *words] for words in ([], ["--json"], ["-v"])),
+    *(["report", "--format", form] for form in ("table", "csv", "json", "markdown")),
+    *(["compare", "--format", form] for form in ("table", "csv", "json", "markdown")),
+    *(["compare", str(REPOSITORY / "samples" / f"{name}.sqlite")] for name in SAMPLES),
+    ["report", "kernel_families", "--full-names"],
+    ["report", "gap_total", "--all-gpus"],
+    ["report", "--no-steps", "--top", "2"],
+    ["-f", "--lean"],
+    ["-f", "--steps", "2..3"],
+)
+"""What is done with a capture, besides its conversion in every detail."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,14 @@ class Case:
         done: What it is made of and what was done to it, in order.
         options: For `convert`.
         sound: Whether SQLite's own structure is whole, so that its rows can be counted.
+        commands: Commands to try; the capture follows the words.
     """
 
     path: Path
     done: list[str]
     options: dict[str, Any]
     sound: bool
+    commands: list[list[str]]
 
 
 @functools.cache
@@ -76,7 +90,7 @@ def make(seed: int, folder: Path) -> Case:
     if kind >= 0.6:
         sound = False
         done += _damaged(path, rng)
-    return Case(path, done, _options(rng), sound)
+    return Case(path, done, _options(rng), sound, [["-f", "-v"], *rng.sample(COMMANDS, 2)])
 
 
 def _weighted(choices: Sequence[tuple[Something, int]], rng: random.Random) -> Something:
@@ -124,6 +138,8 @@ def _options(rng: random.Random) -> dict[str, Any]:
         options["start"] = rng.choice([-(1 << 61), 0, 1_000_000, 600_000_000, 1 << 62, 1 << 63])
     if rng.random() < 0.4:
         options["end"] = rng.choice([-5, 1_050_000, 700_000_000, (1 << 62) - 1, 1 << 64])
+    if rng.random() < 0.3:
+        options["lean"] = True
     if rng.random() < 0.3:
         options["pids"] = rng.choice([[4242], [4242, 4300], [0], [1 << 24]])
     if rng.random() < 0.3:

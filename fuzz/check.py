@@ -55,6 +55,13 @@ _NEEDED = {"nvtx": ("start", "eventType")}
 _COLOURS = re.compile(r"\x1b\[\d+(;\d+)*m")
 
 
+class _Terminal(io.StringIO):
+    """Standard output that a person looks at: everything must be printable, CSV too."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class Timeout(BaseException):
     """A case takes too long."""
 
@@ -79,7 +86,7 @@ def run(case: Case, found: list[str]) -> str:
     elif trace.exists():
         found.append("a trace is left of a conversion that failed")
         trace.unlink()
-    for words in (["info"], ["info", "--json"], ["info", "-v"], ["-f", "-v"]):
+    for words in case.commands:
         _guarded(found, f"nsys2perfetto {' '.join(words)}", partial(_said, case, words, found))
     trace.unlink(missing_ok=True)
     if (after := _listing(folder)) != before:
@@ -195,15 +202,17 @@ def _has(db: sqlite3.Connection, table: str, *columns: str) -> bool:
 
 def _said(case: Case, words: list[str], found: list[str]) -> None:
     """What the command prints: lines that are printable, and never a traceback."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = _Terminal(), io.StringIO()
+    paths = [str(case.path)] * (1 + (words[:2] == ["compare", "--format"]))
     streams = sys.stdout, sys.stderr
     try:
         sys.stdout, sys.stderr = out, err
-        status = command.run([*words, str(case.path)])
+        status = command.run([*words, *paths])
     finally:
         sys.stdout, sys.stderr = streams
     name = f"nsys2perfetto {' '.join(words)}"
-    if status not in (0, 1):
+    # A capture without steps has none to choose from: that is the user's mistake.
+    if status not in (0, 1) and not (status == 2 and "--steps" in words):
         found.append(f"{name}: status {status}")
     if err.getvalue().count("\n") != (status != 0):
         found.append(f"{name}: status {status}, {err.getvalue()}")
@@ -211,5 +220,5 @@ def _said(case: Case, words: list[str], found: list[str]) -> None:
         if not _COLOURS.sub("", line).isprintable():
             found.append(f"{name}: prints {line[:300]!r}")
             break
-    if status == 0 and "--json" in words:
+    if status == 0 and words[-1] in ("--json", "json"):
         json.loads(out.getvalue())

@@ -26,7 +26,7 @@ TEXTS: tuple[str | bytes, ...] = (
     "a\x00b",
     "\x00",
     "\x1b]0;title\x07\x1b[2J\x1b[31mred",
-    "\x9b31m\x85\x90",
+    "\x9b31m\x85\x90\x7f\x7f",
     "line\r\nbreak\ttab\x0b\x0c\x08",
     "\u202egnp.exe\u202c \u2066x\u2069 \u200b\ufeff\u2028\u2029",
     "e\u0301\u0302" * 20,

@@ -133,6 +133,38 @@ def hostile_json(db: sqlite3.Connection, rng: random.Random) -> str:
     return f"{table}.{column} = {value[:40]!r} where {where}"
 
 
+def nothing_known(db: sqlite3.Connection, rng: random.Random) -> str:
+    """Every column of a table but a few is NULL."""
+    table = pick(db, rng)
+    if table is None:
+        return "nothing"
+    names = columns(db, table)
+    kept = rng.choice([[], ["start", "end"], [rng.choice(names)]])
+    where = some_rows(rng)
+    gone = [f"{quoted(name)} = NULL" for name in names if name not in kept]
+    if not gone:
+        return "nothing"
+    loosen(db, table)
+    db.execute(f"UPDATE {quoted(table)} SET {', '.join(gone)} WHERE {where}")
+    return f"{table}: NULL but for {kept} where {where}"
+
+
+def circles(db: sqlite3.Connection, rng: random.Random) -> str:
+    """Things that refer to themselves, or to each other in a circle."""
+    pairs = [
+        ("graphNodeId", "originalGraphNodeId"), ("graphId", "originalGraphId"),
+        ("contextId", "parentContextId"), ("rangeId", "domainId"), ("domainId", "category"),
+    ]  # fmt: skip
+    found = [(t, a, b) for a, b in pairs for t in with_columns(db, a, b)]
+    if not found:
+        return "nothing"
+    table, one, other = rng.choice(found)
+    change = rng.choice([f"{other} = {one}", f"{one} = {other}", f"{one} = rowid % 2, {other} = 1"])
+    loosen(db, table)
+    db.execute(f"UPDATE {quoted(table)} SET {change}")
+    return f"{table}: {change}"
+
+
 def repeated_rows(db: sqlite3.Connection, rng: random.Random) -> str:
     """Rows that occur several times, with the same ids."""
     table = pick(db, rng)
@@ -242,6 +274,8 @@ MUTATIONS: tuple[tuple[Mutation, int], ...] = (
     (strange_ids, 6),
     (hostile_texts, 4),
     (hostile_json, 2),
+    (nothing_known, 2),
+    (circles, 1),
     (repeated_rows, 2),
     (duplicate_strings, 1),
     (missing_rows, 2),

@@ -175,7 +175,8 @@ def _shown(
     if chosen == "markdown":
         return written.markdown(comparison, names, top=top, section=section)
     if chosen == "csv":
-        return written.csv(comparison, section=section)
+        text = written.csv(comparison, section=section)
+        return terminal.data(text) if target is None else text
     width = None
     if target is None and terminal.is_terminal(sys.stdout):
         width = shutil.get_terminal_size().columns

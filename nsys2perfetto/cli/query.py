@@ -164,7 +164,10 @@ def _made(frame: pl.DataFrame, chosen: str, to_file: bool) -> str | bytes:
         return formats.table(frame, max_width=width)
     if chosen == "markdown":
         return formats.markdown(frame)
-    return formats.csv(frame) if chosen == "csv" else formats.json(frame)
+    if chosen == "json":
+        return formats.json(frame)
+    made = formats.csv(frame)
+    return made if to_file else terminal.data(made)
 
 
 def _put(made: str | bytes, target: Path | None) -> None:

@@ -202,7 +202,6 @@ def _text(document: Document, chosen: str, path: Path, is_file: bool) -> str:
         return render.as_markdown(document, path.name)
     if chosen == "csv":
         text = render.as_csv(document)
-        # Names may hold what a terminal would obey; a file gets them as they are.
-        return "\n".join(map(printable, text.split("\n"))) if is_read else text
+        return text if is_file else terminal.data(text)
     width = max(terminal.WIDTH, shutil.get_terminal_size().columns) if is_read else None
     return "\n".join(report_text.lines(document, path, width))

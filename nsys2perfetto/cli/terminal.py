@@ -9,6 +9,8 @@ from typing import TextIO
 
 import click
 
+from nsys2perfetto.nsys.source import printable
+
 WIDTH = 80
 """Columns that everything printed fits into, file names aside."""
 
@@ -31,6 +33,16 @@ def colour(text: str, stream: TextIO | None = None, **style: str | bool) -> str:
     if not (wanted and is_terminal(stream)):
         return text
     return click.style(text, **style)  # type: ignore[arg-type]
+
+
+def data(text: str) -> str:
+    """CSV as standard output gets it: names may hold what a terminal would obey.
+
+    A file or a program gets them as they are.
+    """
+    if not is_terminal(sys.stdout):
+        return text
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def prepare_streams() -> None:

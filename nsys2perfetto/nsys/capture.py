@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,9 @@ ROWS_PER_BATCH = 500_000
 _ADBC_BATCH = str(65536)
 _MAX_TEXT = 65536
 """Characters kept of one text value: longer ones (whole files, damaged lengths) are cut."""
+
+_LONGEST_PATH = 512
+"""Bytes of a path, with its end, that SQLite can open (sqlite.org/src, os_unix.c: MAX_PATHNAME)."""
 
 _NSYS_TABLES = (
     "StringIds",
@@ -69,6 +73,11 @@ class Capture:
             self._database = adbc_driver_sqlite.connect(source.uri(self.path))
             self._connection = adbc.AdbcConnection(self._database)
         except adbc.Error as error:
+            if len(os.fsencode(self.path.absolute())) >= _LONGEST_PATH:
+                raise CaptureError(
+                    f"{self.name}: SQLite opens no file whose path has {_LONGEST_PATH} bytes or "
+                    f"more: move it to another folder"
+                ) from None
             raise self._failure(error) from None
         self._pages: PageReader | None = None
         try:

@@ -7,6 +7,13 @@ import polars as pl
 PROCESS_MASK = ~0xFFFFFF
 """globalTid & PROCESS_MASK is the globalPid of its process (also for negative ids)."""
 
+_MACHINE_MASK = ~((1 << 48) - 1)
+
+
+def machine_of(global_id: int) -> int:
+    """The hardware and vm part of a global id, in its place (also of negative ids)."""
+    return global_id & _MACHINE_MASK
+
 
 def pid_of(global_id: int) -> int:
     """The operating system's process id in a globalPid or globalTid."""

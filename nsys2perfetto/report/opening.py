@@ -44,7 +44,7 @@ def open_source(
         progress: Called now and then while a capture is read.
 
     Raises:
-        CaptureError: The capture cannot be read.
+        CaptureError: The capture cannot be read, or was changed meanwhile (told at the end).
         TraceError: The trace cannot be read, or nsys2perfetto did not make it.
         EngineError: There is no trace processor for the trace.
         UsageError: Options of captures for a trace.
@@ -55,6 +55,7 @@ def open_source(
         with Capture(path) as capture:
             selection = Selection(start, end, frozenset(pids))
             yield CaptureSource(capture, selection, annotate, progress)
+            capture.check_unchanged()
         return
     chosen = None if annotate == AnnotationOptions() else annotate
     with open_trace(path, engine, start=start, end=end, pids=pids, annotate=chosen) as trace:
@@ -63,10 +64,10 @@ def open_source(
 
 def _is_capture(path: Path) -> bool:
     """Whether it is an SQLite file. So is what cannot be opened: `source.check` says why."""
-    if not path.is_file():
-        return True
     try:
+        if not path.is_file():
+            return True
         with path.open("rb") as file:
             return file.read(len(source.SQLITE_MAGIC)) == source.SQLITE_MAGIC
-    except OSError:
+    except (OSError, ValueError):
         return True

@@ -86,6 +86,23 @@ H100 = GpuModel(
 )
 
 
+MIG_3G = GpuModel(
+    name="NVIDIA A100-SXM4-80GB MIG 3g.40gb",
+    chip="GA100",
+    compute=(8, 0),
+    sms=42,
+    memory=42_144_366_592,
+    bandwidth=1_019_520_000_000,
+    clock=1_410_000_000,
+    l2_cache=20_971_520,
+    warps_per_sm=64,
+    blocks_per_sm=32,
+    shared_per_sm=167_936,
+    shared_per_block_optin=166_912,
+)
+"""An instance of a GPU in MIG mode: less of everything, as a GPU of its own."""
+
+
 @dataclass
 class Process:
     """A profiled process.

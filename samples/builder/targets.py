@@ -41,6 +41,7 @@ class Targets(Store):
         *,
         cu_device: int | None = None,
         bus: str | None = None,
+        hw: int = 0,
     ) -> int:
         """Describes a physical GPU.
 
@@ -49,6 +50,7 @@ class Targets(Store):
             model: What kind of GPU it is.
             cu_device: Its ordinal in an unrestricted CUDA process; `gpu_id` by default.
             bus: PCI address; made up by default.
+            hw: The machine's byte in global ids.
 
         Returns:
             gpu_id
@@ -60,7 +62,7 @@ class Targets(Store):
             self.row(
                 "TARGET_INFO_GPU",
                 **{"id" if self.has_column("TARGET_INFO_GPU", "id") else "deviceId": gpu_id},
-                vmId=VM_ID,
+                vmId=global_pid(0, hw),
                 name=model.name,
                 busLocation=bus,
                 isDiscrete=1,

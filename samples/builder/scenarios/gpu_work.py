@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samples.builder.capture import Capture
-from samples.builder.model import A100, INVALID_ID, RTX_3090, Kernel, Process, Thread
+from samples.builder.model import A100, INVALID_ID, MIG_3G, RTX_3090, Kernel, Process, Thread
 from samples.builder.scenarios.registry import Facts, scenario
 
 _GEMM = Kernel("gemm", "void gemm<float>(float const*, int)", "_Z4gemmIfEvPKfi", (64, 2, 1))
@@ -36,6 +36,50 @@ def two_processes_two_gpus(capture: Capture) -> Facts:
     _busy_process(capture, 5001, gpu=3, kernels=30)
     _busy_process(capture, 5002, gpu=1, kernels=20)
     return {"gpu_of_pid": {5001: 3, 5002: 1}, "kernels_of_pid": {5001: 30, 5002: 20}}
+
+
+@scenario("3.24.8")
+def mig_instances(capture: Capture) -> Facts:
+    """A GPU in MIG mode: two processes, each with an instance of it as its CUDA device 0.
+
+    nsys lists the GPU and its instances, which share its PCI address and its CUDA ordinal.
+
+    Facts: gpu_of_pid.
+    """
+    capture.gpu(0, A100)
+    for number in (1, 2):
+        capture.gpu(number, MIG_3G, cu_device=0, bus="0000:01:00.0")
+    _busy_process(capture, 5001, gpu=1, kernels=12)
+    _busy_process(capture, 5002, gpu=2, kernels=9)
+    return {"gpu_of_pid": {5001: 1, 5002: 2}}
+
+
+@scenario("3.17.1")
+def eight_by_eight(capture: Capture) -> Facts:
+    """Eight processes on eight GPUs, all with the same correlation ids, threads of equal order.
+
+    Each process works on its own GPU (its device 0) and sends to the next one's (its device 1).
+
+    Facts: kernels, copies (of each pair of process and GPU).
+    """
+    for gpu_id in range(8):
+        capture.gpu(gpu_id, A100, cu_device=7 - gpu_id)
+    for rank in range(8):
+        gpus = (rank, (rank + 1) % 8)
+        process = capture.process(5001 + rank, f"rank{rank}", gpus=gpus)
+        thread = capture.thread(process, 5001 + rank, f"rank{rank}")
+        for n in range(16):
+            at = 1_000_000 + 10_000 * n + 100 * (n % 3) * rank
+            for device in (0, 1):
+                capture.launch(
+                    thread, _GEMM, at=at + 3_000 * device, call=2_500, start=at + 4_000,
+                    duration=4_000 + 1_000 * device, device=device,
+                )  # fmt: skip
+            capture.memcpy(
+                process, "PtoP", 4_096, at + 9_000, at + 9_500, correlation=None,
+                srcDeviceId=0, dstDeviceId=1,
+            )  # fmt: skip
+    return {"kernels": 16, "copies": 16}
 
 
 @scenario("3.16.1")
@@ -201,6 +245,37 @@ def overlapping_kernels(capture: Capture) -> Facts:
             stream=stream,
         )
     return {"union_ns": 260_000, "sum_ns": sum(end - start for _, start, end in spans) * 1_000}
+
+
+@scenario("3.24.0")
+def crowded(capture: Capture) -> Facts:
+    """Everything that touches, crosses, overlaps, or has no length, on one stream and one thread.
+
+    Kernels of one stream overlap (programmatic dependent launch), calls begin where others end,
+    ranges of three domains cross each other in a circle, of everything some have no length.
+
+    Facts: kernels, calls, ranges ([(start, end)] of each).
+    """
+    process, thread = _one_process(capture)
+    kernels, calls, ranges = [], [], []
+    for n in range(40):
+        at = 1_000_000 + 1_000 * n
+        kernels += [
+            (at, at + 1_400),
+            (at + 900, at + 900 + 300 * (n % 3)),
+            (at + 1_000, at + 1_000),
+        ]
+        calls += [(at, at + 500), (at + 500, at + 500 + 250 * (n % 2)), (at + 1_000, at + 1_000)]
+        if n % 4 == 0:  # the second crosses the first, the third both, the first of the next them
+            ranges += [(at, at + 2_500), (at + 500, at + 3_000), (at + 1_000, at + 4_500)]
+            ranges += [(at + 2_500, at + 2_500)]
+    for start, end in kernels:
+        capture.kernel(process, _GEMM, start, end, correlation=None)
+    for start, end in calls:
+        capture.api(thread, "cudaGetLastError_v3020", start, end)
+    for n, (start, end) in enumerate(ranges):
+        capture.nvtx_push_pop(thread, f"range {n}", start, end, domain=n % 4)
+    return {"kernels": kernels, "calls": calls, "ranges": ranges}
 
 
 @scenario("3.25.0")
