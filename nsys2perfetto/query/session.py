@@ -209,7 +209,7 @@ def _forget(backend: Any) -> None:
 
 
 def _is_capture(path: Path) -> bool:
-    """Whether it is an SQLite file; else it must be one that may be a trace.
+    """Whether it is an SQLite file or a folder; else it must be one that may be a trace.
 
     Raises:
         CaptureError: It is a capture, or was meant to be one, and cannot be read.
@@ -218,7 +218,8 @@ def _is_capture(path: Path) -> bool:
     shown = printable(str(path))
     try:
         if path.is_dir():
-            raise TraceError(f"{shown} is a directory: name a trace (.pftrace) or a capture")
+            source.check(path)
+            return True
         if path.exists() and not path.is_file():
             raise TraceError(f"{shown} is not a regular file: save the trace to a file first")
         with path.open("rb") as file:
