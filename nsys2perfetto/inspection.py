@@ -50,7 +50,7 @@ def inspect(capture: str | Path) -> Inspection:
     """Tells what is inside a capture.
 
     Args:
-        capture: The `.sqlite` file; it is only read.
+        capture: The `.sqlite` file, or the folder of Parquet or Arrow files; it is only read.
 
     Raises:
         CaptureError: The capture cannot be read.

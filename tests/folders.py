@@ -22,11 +22,13 @@ def _parquet(frame: pl.DataFrame, path: Path) -> None:
 
 
 def _arrow(frame: pl.DataFrame, path: Path) -> None:
-    frame.write_ipc(path.with_suffix(".arrow"), compat_level=pl.CompatLevel.oldest())
+    arrow = path.with_suffix(".arrow")
+    frame.write_ipc(arrow, compression="zstd", compat_level=pl.CompatLevel.oldest())
 
 
 def _stream(frame: pl.DataFrame, path: Path) -> None:
-    frame.write_ipc_stream(path.with_suffix(".arrow"), compat_level=pl.CompatLevel.oldest())
+    arrow = path.with_suffix(".arrow")
+    frame.write_ipc_stream(arrow, compression="lz4", compat_level=pl.CompatLevel.oldest())
 
 
 WRITERS: dict[str, Writer] = {"parquet": _parquet, "arrow": _arrow, "stream": _stream}

@@ -21,13 +21,23 @@ from nsys2perfetto.nsys.printable import printable
 Format = Literal["Parquet", "Arrow file", "Arrow stream"]
 
 EXTENSIONS = (".parquet", ".arrow", ".arrows")
+"""Of the files that hold tables; `.arrows` is what others call Arrow streams."""
 ENDINGS = ("_pqtdir", "_arwdir", ".parquetdir", ".arrowdir")
 """What nsys and others append to a report's name to make that of the folder."""
 
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PARQUET, _ARROW = b"PAR1", b"ARROW1"
-_STREAM = b"\xff\xff\xff\xff"
-"""The first bytes of an Arrow IPC stream (arrow.apache.org/docs/format/Columnar.html)."""
+_STREAM, _END_OF_STREAM = b"\xff\xff\xff\xff", b"\xff\xff\xff\xff\0\0\0\0"
+"""How an Arrow IPC stream begins and ends (arrow.apache.org/docs/format/Columnar.html).
+
+A writer may leave the end out, but Arrow's own does not, and without it what a copy lacks would be
+missing silently.
+"""
+_FORMATS: tuple[tuple[Format, bytes, bytes], ...] = (
+    ("Parquet", b"PAR1", b"PAR1"),
+    ("Arrow file", b"ARROW1", b"ARROW1"),
+    ("Arrow stream", _STREAM, _END_OF_STREAM),
+)
+"""Each format, and the first and last bytes of its files."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,17 @@ def tables(folder: Path) -> dict[str, TableFile]:
     return found
 
 
+def part(path: Path) -> str:
+    """What to do with a file that a folder would have, named by itself."""
+    name = printable(str(path))
+    if path.suffix.lower() == ".arrows":
+        return (
+            f"{name} is an Arrow export in one file: export the report with --type=sqlite, "
+            f"parquetdir or arrowdir"
+        )
+    return f"{name} is one table of an export: name the folder that it is in"
+
+
 def _is_table(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
@@ -83,21 +104,20 @@ def _is_table(path: Path) -> bool:
 def _table_file(path: Path) -> TableFile:
     name = printable(str(path))
     with _opened(path, name) as file:
-        head = file.read(len(_ARROW))
+        head = file.read(8)
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - len(_ARROW)))
+        file.seek(max(0, size - len(_END_OF_STREAM)))
         tail = file.read()
     if not size:
         raise CaptureError(f"{name} is empty: the export did not finish; run nsys export again")
-    if head.startswith(_STREAM):
-        return TableFile(path, "Arrow stream", size)
-    parquet = head.startswith(_PARQUET)
-    if not parquet and head != _ARROW:
-        raise CaptureError(f"{name} is neither Parquet nor Arrow: export it again")
-    magic = _PARQUET if parquet else _ARROW
-    if not tail.endswith(magic) or size < 2 * len(magic):
-        raise CaptureError(f"{name} is truncated to {size:,} bytes: copy or export it again")
-    return TableFile(path, "Parquet" if parquet else "Arrow file", size)
+    for form, begin, end in _FORMATS:
+        if head.startswith(begin):
+            if size < len(begin) + len(end) or not tail.endswith(end):
+                raise CaptureError(
+                    f"{name} is truncated to {size:,} bytes: copy or export it again"
+                )
+            return TableFile(path, form, size)
+    raise CaptureError(f"{name} is neither Parquet nor Arrow: export it again")
 
 
 def _opened(path: Path, name: str) -> IO[bytes]:

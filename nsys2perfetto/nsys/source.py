@@ -72,7 +72,8 @@ def check(path: Path) -> None:
     if size == 0:
         raise CaptureError(f"{name} is empty: the export did not finish; run nsys export again")
     if not head.startswith(SQLITE_MAGIC) and not SQLITE_MAGIC.startswith(head):
-        raise CaptureError(_not_sqlite(path, head))
+        is_part = path.suffix.lower() in folder.EXTENSIONS
+        raise CaptureError(folder.part(path) if is_part else _not_sqlite(path, head))
     if len(head) < _HEADER:
         raise CaptureError(f"{name} is truncated to {size} bytes: copy or export it again")
     _check_size(name, head, size)
