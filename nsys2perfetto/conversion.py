@@ -77,10 +77,10 @@ def convert(
     compat: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Converts an nsys SQLite export to a Perfetto trace.
+    """Converts an export of nsys to a Perfetto trace.
 
     Args:
-        capture: The `.sqlite` file; it is only read.
+        capture: The `.sqlite` file, or the folder of Parquet or Arrow files; it is only read.
         output: Where the trace goes: a file, compressed if its name ends in `.gz`, or a folder that
             exists. Beside the capture, with the suffix `.pftrace`, where not given.
         force: Overwrite `output` where it exists.

@@ -50,7 +50,7 @@ def inspect(capture: str | Path) -> Inspection:
     """Tells what is inside a capture.
 
     Args:
-        capture: The `.sqlite` file; it is only read.
+        capture: The `.sqlite` file, or the folder of Parquet or Arrow files; it is only read.
 
     Raises:
         CaptureError: The capture cannot be read.
@@ -116,28 +116,39 @@ def _inspect(capture: Capture) -> Inspection:
 def _span(capture: Capture, table: str) -> tuple[int, int] | None:
     """First start and last end of a table, ns."""
     if capture.has(table, "start"):
-        first, last = "start", '"end"' if capture.has(table, "end") else "start"
+        columns = ("start", "end") if capture.has(table, "end") else ("start",)
     elif capture.has(table, "timestamp"):
-        raw = ", rawTimestamp" if capture.has(table, "rawTimestamp") else ", NULL"
-        first = last = f"coalesce(timestamp{raw})"
+        columns = ("timestamp", "rawTimestamp")
     else:
         return None
-    row = capture.sql(
-        f"SELECT min(s) AS a, max(s) AS b, max(e) AS c FROM (SELECT CAST({first} AS INTEGER) AS s, "
-        f'CAST({last} AS INTEGER) AS e FROM "{table}") '
-        f"WHERE s > {EARLIEST} AND s < {LATEST} AND coalesce(e, s) BETWEEN s AND {LATEST - 1}"
-    ).row(0)
-    times = [t for t in row if t is not None]
-    return (times[0], max(times)) if times else None
+    begin, end = pl.col(columns[0]), pl.col(columns[-1])
+    if columns[0] == "timestamp":
+        begin = end = pl.coalesce(begin, end)
+    wanted = pl.DataFrame(schema={"begin": pl.Int64, "end": pl.Int64})
+    for batch in capture.batches(table, dict.fromkeys(columns, "int")):
+        times = batch.select(begin=begin, end=pl.coalesce(end, begin)).filter(
+            pl.col("begin").is_between(EARLIEST, LATEST, closed="none"),
+            pl.col("end").is_between(pl.col("begin"), LATEST - 1),
+        )
+        wanted = pl.concat([wanted, times.select(pl.min("begin"), pl.max("end"))])
+    first, last = wanted.select(pl.min("begin"), pl.max("end")).row(0)
+    return None if first is None else (first, last)
 
 
 def _per_owner(capture: Capture, table: str, column: str) -> pl.DataFrame:
     """owner, count: events of each thread or process in a table."""
-    found = capture.sql(
-        f'SELECT CAST("{column}" AS INTEGER) AS owner, count(*) AS count '
-        f'FROM "{table}" GROUP BY 1 HAVING owner IS NOT NULL'
-    )
-    return found.select(pl.col("owner").cast(pl.Int64), pl.col("count").cast(pl.Int64))
+    return _counted(capture, table, column).rename({column: "owner"})
+
+
+def _counted(capture: Capture, table: str, *columns: str) -> pl.DataFrame:
+    """Distinct values of integer columns, sorted, and the `count` of rows; without nulls."""
+    parts = [
+        batch.group_by(columns).agg(pl.len().cast(pl.Int64).alias("count"))
+        for batch in capture.batches(table, dict.fromkeys(columns, "int"))
+    ]
+    empty = pl.DataFrame(schema=dict.fromkeys([*columns, "count"], pl.Int64))
+    whole = pl.concat([empty, *parts]).drop_nulls()
+    return whole.group_by(columns).agg(pl.sum("count")).sort(columns)
 
 
 def _processes(
@@ -191,8 +202,4 @@ def _kernel_counts(capture: Capture) -> list[tuple[int, int, int]]:
     table = TABLES["kernel"][0]
     if not capture.has(table, "globalPid", "deviceId"):
         return []
-    rows = capture.sql(
-        f"SELECT CAST(globalPid AS INTEGER) AS p, CAST(deviceId AS INTEGER) AS d, count(*) AS n "
-        f"FROM {table} GROUP BY 1, 2"
-    )
-    return list(rows.drop_nulls().iter_rows())
+    return list(_counted(capture, table, "globalPid", "deviceId").iter_rows())

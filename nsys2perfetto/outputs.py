@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nsys2perfetto.errors import OutputError, UsageError
+from nsys2perfetto.nsys import folder as folders
 from nsys2perfetto.nsys.source import printable
 
 EXTENSION = ".pftrace"
@@ -18,6 +19,9 @@ _CAPTURE_EXTENSIONS = (".sqlite", ".sqlite3", ".db", ".nsys-rep", ".qdrep")
 
 def default_name(capture: Path) -> str:
     """The file name of a capture's trace."""
+    for ending in folders.ENDINGS:
+        if capture.name.endswith(ending) and capture.name != ending:
+            return capture.name.removesuffix(ending) + EXTENSION
     known = capture.suffix.lower() in _CAPTURE_EXTENSIONS
     return (capture.stem if known else capture.name) + EXTENSION
 
@@ -51,6 +55,8 @@ def plan(captures: Sequence[Path], output: str | None) -> list[tuple[Path, Path]
         for source in captures:
             if same(source, target):
                 raise UsageError(f"{_shown(target)} is the capture itself: name another output")
+            if target.suffix in folders.EXTENSIONS and same(source, target.parent):
+                raise UsageError(f"{_shown(target)} is part of the capture: name another output")
     return jobs
 
 
@@ -78,6 +84,8 @@ def check(target: Path, force: bool) -> None:
 
 
 def _output_of(capture: Path, output: str | None, count: int) -> Path:
+    if capture.name in ("", ".."):  # a folder by no name of its own: `.`, `/`
+        capture = Path(os.path.abspath(capture))  # noqa: PTH100 - links stay as they are
     if output is None:
         return capture.with_name(default_name(capture)) if capture.name else capture
     folder = Path(output)

@@ -43,7 +43,7 @@ def not_shown(capture: Capture) -> dict[str, int]:
         shown.discard(nvtx.TABLE)
     return {
         table: count
-        for table, columns in capture.tables.items()
+        for table, columns in sorted(capture.tables.items())
         if table not in shown
         and not table.startswith(("ENUM_", "TARGET_INFO_", "META_DATA_"))
         and _TIMES & set(columns)

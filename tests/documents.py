@@ -121,6 +121,7 @@ def playground():
         with contextlib.closing(sqlite3.connect(folder / "contacts.db")) as database:
             database.execute("CREATE TABLE contacts(name)")
         (folder / "a_directory").mkdir()
+        (folder / "a_directory" / "notes.txt").touch()
         (folder / "existing.pftrace").write_bytes(b"a trace")
         stack.enter_context(another_program(folder / LOCKED, "BEGIN EXCLUSIVE"))
         os.chdir(folder)

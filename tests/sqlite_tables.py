@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from nsys2perfetto.nsys.btree import UnreadableError
-from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.pages import PageReader
+from nsys2perfetto.nsys.sqlite_store import SqliteStore
 
 DTYPES = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}
 EDGES = [
@@ -55,8 +56,8 @@ def by_sqlite(path: Path, table: str, columns: dict[str, str]) -> pl.DataFrame:
 
 def by_pages(path: Path, table: str, columns: dict[str, str], rows: int = 1 << 40) -> pl.DataFrame:
     """What the reader gives; raises UnreadableError."""
-    with Capture(path, fast=False) as capture:
-        reader = PageReader(path, capture.sql)
+    with contextlib.closing(SqliteStore(path, fast=False)) as store:
+        reader = PageReader(path, store.sql)
         try:
             frames = [batch.frame for batch in reader.batches(table, columns, rows)]
         finally:

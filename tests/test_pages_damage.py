@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import struct
@@ -16,6 +17,7 @@ from nsys2perfetto.errors import CaptureError
 from nsys2perfetto.nsys.btree import PageFile, UnreadableError, varints
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.pages import PageReader
+from nsys2perfetto.nsys.sqlite_store import SqliteStore
 from tests.sqlite_tables import EDGES, by_pages, by_sqlite, database, refused, same
 
 
@@ -112,8 +114,8 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
 def test_a_file_that_becomes_shorter(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     columns = small(path)
-    with Capture(path, fast=False) as capture:
-        reader = PageReader(path, capture.sql)
+    with contextlib.closing(SqliteStore(path, fast=False)) as store:
+        reader = PageReader(path, store.sql)
         path.write_bytes(path.read_bytes()[:-2048])
         with pytest.raises(UnreadableError):
             list(reader.batches("t", columns, 100))

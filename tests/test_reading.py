@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsys2perfetto.errors import CaptureError
-from nsys2perfetto.nsys import capture as capture_module
-from nsys2perfetto.nsys import events
+from nsys2perfetto.nsys import events, store
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.dictionary import RowDictionary
 from nsys2perfetto.nsys.events import Selection
@@ -136,7 +135,7 @@ def test_values_of_another_type_in_a_later_batch_of_the_driver(made):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_batches_are_the_whole_table(made, monkeypatch, size):
-    monkeypatch.setattr(capture_module, "ROWS_PER_BATCH", size)
+    monkeypatch.setattr(store, "ROWS_PER_BATCH", size)
     script = "create table T (a integer); delete from T;" + "".join(
         f"insert into T (rowid, a) values ({rowid}, {rowid * 10});" for rowid in (3, 4, 7, 9, 12)
     )

@@ -45,8 +45,8 @@ def read_all(path):
     for fast in (True, False):
         with Capture(path, fast=fast) as opened:
             for table, columns in opened.tables.items():
-                opened.sql(f'SELECT * FROM "{table}"')
-                opened.read(table, dict.fromkeys(columns, "int"))
+                for kind in ("text", "int"):
+                    opened.read(table, dict.fromkeys(columns, kind))
             kernels = len(opened.read(KERNEL, {"start": "int", "demangledName": "int"}))
             assert opened.count(KERNEL) == kernels
     return kernels
@@ -68,7 +68,7 @@ def test_missing(tmp_path, capture):
 
 
 def test_directory(tmp_path):
-    assert "is a directory: name the .sqlite file" in complaint(tmp_path)
+    assert "is a directory, and empty" in complaint(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -121,6 +121,9 @@ def test_empty(tmp_path):
         ("x.zst", b"\x28\xb5\x2f\xfd" + bytes(200), "is compressed (zstd)"),
         ("x.pftrace", b"\x0a\x10" + bytes(200), "is a Perfetto trace already"),
         ("x.qdstrm", bytes(200), "QdstrmImporter"),
+        ("x.parquet", b"PAR1", "is one table of an export: name the folder that it is in"),
+        ("x.arrow", b"ARROW1", "is one table of an export"),
+        ("x.arrows", b"\xff\xff\xff\xff", "is an Arrow export in one file"),
     ],
 )
 def test_not_sqlite(tmp_path, name, content, words):
@@ -287,7 +290,7 @@ def test_readers_are_no_obstacle(capture, hold):
 
 def test_reading_takes_no_lock(capture):
     with Capture(capture) as opened:
-        opened.sql("SELECT * FROM StringIds")
+        opened.read("StringIds", {"value": "text"})
         with sqlite3.connect(capture, timeout=0) as database:
             database.execute("BEGIN EXCLUSIVE")
 

@@ -129,10 +129,10 @@ def command(
     compat: bool,
     **annotations: Any,
 ) -> None:
-    """Convert Nsight Systems captures (SQLite exports) to native Perfetto traces.
+    """Convert Nsight Systems captures to native Perfetto traces.
 
-    Get CAPTURE with `nsys export --type=sqlite REPORT.nsys-rep`; open the trace by dragging it
-    into https://ui.perfetto.dev. Captures are only ever read.
+    Get CAPTURE with `nsys export --type=sqlite REPORT.nsys-rep` (or parquetdir, or arrowdir); open
+    the trace by dragging it into https://ui.perfetto.dev. Captures are only ever read.
     """
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other: choose one")

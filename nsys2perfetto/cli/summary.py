@@ -61,7 +61,8 @@ def lines(
 def heading(capture: CaptureInfo, gpus: bool = True) -> list[str]:
     """What the capture is: file, versions, GPUs (unless they are listed elsewhere), time."""
     result = [colour(printable(str(capture.path)), bold=True)]
-    result += fact("nsys", f"{versions(capture)}, file of {size(capture.size)}")
+    kind = "folder" if capture.path.is_dir() else "file"
+    result += fact("nsys", f"{versions(capture)}, {kind} of {size(capture.size)}")
     if gpus and not capture.gpus:
         result += fact("GPU", "none listed in the capture")
     for gpu in capture.gpus if gpus else []:

@@ -1,94 +1,53 @@
 """An open capture: its tables and columns, and their rows as Polars frames.
 
-Numbers come straight from the file's pages where possible (`nsys.pages`); all else, and whatever is
-unusual, comes from SQLite as Arrow batches through ADBC (`adbc-driver-sqlite`), without a Python
-object a value. The file is opened `immutable`: SQLite takes no lock, reads no journal and creates
-nothing.
+What kind of file it is, is known here only: a store (`nsys.store`) reads it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
-import adbc_driver_manager as adbc
-import adbc_driver_sqlite
 import polars as pl
 
-from nsys2perfetto.errors import CaptureError
 from nsys2perfetto.nsys import source
-from nsys2perfetto.nsys.btree import DamagedError, UnreadableError
-from nsys2perfetto.nsys.pages import PageReader
-from nsys2perfetto.nsys.text import to_text
+from nsys2perfetto.nsys.folder_store import FolderStore
+from nsys2perfetto.nsys.sqlite_store import SqliteStore
+from nsys2perfetto.nsys.store import DTYPES, Columns, Kind, Store
 
-Kind = Literal["int", "real", "text"]
-Columns = Mapping[str, Kind]
-
-ROWS_PER_BATCH = 500_000
-"""Rows read at a time: about 100 MB of Arrow columns for the widest table."""
-
-_ADBC_BATCH = str(65536)
-_MAX_TEXT = 65536
-"""Characters kept of one text value: longer ones (whole files, damaged lengths) are cut."""
-
-_LONGEST_PATH = 512
-"""Bytes of a path, with its end, that SQLite can open (sqlite.org/src, os_unix.c: MAX_PATHNAME)."""
-
-_NSYS_TABLES = (
-    "StringIds",
-    "META_DATA_EXPORT",
-    "EXPORT_META_DATA",
-    "TARGET_INFO_SESSION_START_TIME",
-)
-
-
-_IS_TABLE = "m.type = 'table' AND coalesce(m.rootpage, 0) > 0"
-"""In sqlite_master `m`: rows that are stored. A view could say anything, even without an end."""
+__all__ = ["Capture", "Columns", "Kind"]
 
 
 class Capture:
-    """An nsys SQLite export, open for reading.
+    """An export of nsys, open for reading: an SQLite file, or a folder of Parquet or Arrow files.
 
     Args:
-        path: The file.
+        path: The file or folder.
         fast: False has SQLite read everything. The values are the same: this is for tests.
 
     Attributes:
-        path: The file.
+        path: The file or folder.
+        name: The same, as it can be printed.
+        size: Bytes on disk.
         tables: Column names of each table, both as the file spells them.
 
-    Use it as a context manager. Every failure of SQLite is raised as a CaptureError.
+    Use it as a context manager. Every failure is raised as a CaptureError.
+
+    Conditions (`where`) are SQL about columns of integers and texts, in the part of it that SQLite
+    and Polars (`polars.sql_expr`) read alike: comparisons, AND, OR, NOT, IN with at least one
+    value, `&`, coalesce, CASE, and LIKE where capital letters do not matter; no shifts, and FALSE
+    instead of 0.
     """
 
     def __init__(self, path: str | Path, *, fast: bool = True) -> None:
         self.path = Path(path)
         self.name = source.printable(str(self.path))
         source.check(self.path)
-        self._identity = source.identity(self.path)
-        self.size = self.path.stat().st_size
-        try:
-            self._database = adbc_driver_sqlite.connect(source.uri(self.path))
-            self._connection = adbc.AdbcConnection(self._database)
-        except adbc.Error as error:
-            if len(os.fsencode(self.path.absolute())) >= _LONGEST_PATH:
-                raise CaptureError(
-                    f"{self.name}: SQLite opens no file whose path has {_LONGEST_PATH} bytes or "
-                    f"more: move it to another folder"
-                ) from None
-            raise self._failure(error) from None
-        self._pages: PageReader | None = None
-        try:
-            self.tables, roots = self._probe()
-            if fast:
-                with suppress(UnreadableError, OSError):
-                    self._pages = PageReader(self.path, self.sql)
-                    self._check_trees(self._pages, roots)
-        except BaseException:
-            self.close()
-            raise
+        self._store: Store = (
+            FolderStore(self.path) if self.path.is_dir() else SqliteStore(self.path, fast=fast)
+        )
+        self.tables = self._store.tables
+        self.size = self._store.size
 
     def __enter__(self) -> Capture:
         return self
@@ -98,57 +57,14 @@ class Capture:
 
     def close(self) -> None:
         """Closes the file."""
-        if self._pages:
-            self._pages.close()
-        self._connection.close()
-        self._database.close()
+        self._store.close()
 
     def check_unchanged(self) -> None:
         """Raises a CaptureError if the file is not any more what it was when it was opened.
 
         Of a file that is being written some tables would be new and others old.
         """
-        with suppress(FileNotFoundError):  # what is open can be read to its end
-            if source.identity(self.path) != self._identity:
-                raise CaptureError(
-                    f"{self.name} was changed while it was read: wait until no other program "
-                    f"writes it"
-                )
-
-    def _probe(self) -> tuple[dict[str, list[str]], list[int]]:
-        """Columns of each table, and where the tables begin."""
-        columns = self.sql(
-            "SELECT m.name AS tab, c.name AS col, CAST(m.rootpage AS INTEGER) AS root "
-            "FROM sqlite_master m, pragma_table_info(m.name) c "
-            f"WHERE {_IS_TABLE} ORDER BY m.rowid, c.cid"
-        )
-        tables: dict[str, list[str]] = {}
-        roots: set[int] = set()
-        if len(columns):
-            names = columns.select(
-                pl.col("tab").cast(pl.String), pl.col("col").cast(pl.String), "root"
-            )
-            for table, column, root in names.filter(~_odd("tab") & ~_odd("col")).iter_rows():
-                tables.setdefault(table, []).append(column)
-                roots.add(root)
-        known = any(t in tables for t in _NSYS_TABLES) or any(
-            t.startswith(("CUPTI_ACTIVITY_KIND_", "TARGET_INFO_")) for t in tables
-        )
-        if not known:
-            raise CaptureError(
-                f"{self.name} is an SQLite file but not an nsys export: it has none of nsys' tables"
-            )
-        return tables, sorted(roots)
-
-    def _check_trees(self, pages: PageReader, roots: Sequence[int]) -> None:
-        """Finds tables that contain themselves, whose rows SQLite might count for ever."""
-        for root in roots:
-            try:
-                pages.check(root)
-            except DamagedError as error:
-                raise self._damaged(error) from None
-            except UnreadableError:
-                continue  # a table of another kind, or damage that SQLite sees
+        self._store.check_unchanged()
 
     def has(self, table: str, *columns: str) -> bool:
         """Whether the table exists and has all these columns."""
@@ -156,203 +72,33 @@ class Capture:
 
     def views(self) -> list[str]:
         """Views and virtual tables, which are not read: each may be a query without an end."""
-        found = self.sql(
-            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
-            f"AND NOT ({_IS_TABLE.replace('m.', '')}) ORDER BY rowid"
-        )
-        return to_text(found["name"]).drop_nulls().to_list()
-
-    def sql(self, query: str) -> pl.DataFrame:
-        """Runs one query; the types are SQLite's, text is valid whatever the file holds.
-
-        Raises:
-            CaptureError: The file is damaged, or the query does not fit it.
-        """
-        try:
-            with adbc.AdbcStatement(self._connection) as statement:
-                statement.set_options(**{"adbc.sqlite.query.batch_rows": _ADBC_BATCH})
-                statement.set_sql_query(query)
-                stream, _ = statement.execute_query()
-                frame = pl.DataFrame(stream)
-                # The driver says of any bytes of a TEXT that they are UTF-8.
-                return frame.with_columns(to_text(frame[c].cast(pl.Binary)) for c in _texts(frame))
-        except (adbc.Error, pl.exceptions.PolarsError) as error:
-            raise self._failure(error) from None
+        return self._store.views()
 
     def count(self, table: str, where: str = "") -> int:
         """How many rows a table has; 0 where it does not exist."""
-        if table not in self.tables:
-            return 0
-        return int(self.sql(f"SELECT count(*) AS n FROM {_quoted(table)}{_where(where)}")["n"][0])
+        return self._store.count(table, [where] if where else []) if table in self.tables else 0
 
     def batches(
         self, table: str, columns: Columns, where: Sequence[str] = ()
     ) -> Iterator[pl.DataFrame]:
-        """Reads columns of a table, at most ROWS_PER_BATCH rows at a time, in the file's order.
+        """Reads columns of a table, some 100,000 rows at a time, in the file's order.
 
         Args:
             table: One that is not there has no rows.
             columns: Name to kind; a column that the table lacks is all null. `int` is Int64 (an
                 unsigned 64-bit value above 2^63 comes negative, as SQLite stores it), `real` is
                 Float64, `text` is String with invalid UTF-8 replaced.
-            where: SQL conditions, all of which must hold.
+            where: Conditions, all of which must hold.
+
+        Raises:
+            CaptureError: The file is damaged.
         """
-        if table not in self.tables:
-            return
-        last: int | None = None
-        if not where:
-            # What cannot be read from the pages is left to SQLite, from there on where it begins.
-            try:
-                for frame, last in self._from_pages(table, columns):  # noqa: B007
-                    yield frame
-                return
-            except DamagedError as error:
-                raise self._damaged(error) from None
-            except (UnreadableError, OSError, CaptureError):
-                pass
-        for rows in self._row_ranges(table, last):
-            frame = self._read(table, columns, [*rows, *where])
-            if len(frame):
-                yield frame
+        if table in self.tables:
+            yield from self._store.batches(table, columns, where)
 
     def read(self, table: str, columns: Columns, where: Sequence[str] = ()) -> pl.DataFrame:
         """Reads columns of a table whole; see `batches`. An absent table gives an empty frame."""
         frames = list(self.batches(table, columns, where))
         if frames:
             return pl.concat(frames)
-        return pl.DataFrame(schema={name: _DTYPES[kind] for name, kind in columns.items()})
-
-    def _from_pages(self, table: str, columns: Columns) -> Iterator[tuple[pl.DataFrame, int]]:
-        """Batches and the last rowid of each. Text is SQLite's part, for the same rows."""
-        present = set(self.tables[table])
-        numbers = {c: k for c, k in columns.items() if k != "text"}
-        texts = {c: k for c, k in columns.items() if k == "text"}
-        if self._pages is None or present.isdisjoint(numbers):
-            raise UnreadableError("nothing to gain")
-        for batch in self._pages.batches(table, numbers, ROWS_PER_BATCH):
-            frame = batch.frame
-            if texts:
-                rows = f"rowid BETWEEN {batch.first} AND {batch.last}"
-                rest = self._read(table, texts, [rows])
-                if len(rest) != len(frame):
-                    raise UnreadableError("SQLite finds other rows")
-                frame = frame.hstack(rest).select(columns.keys())
-            yield frame, batch.last
-
-    def _row_ranges(self, table: str, last: int | None) -> Iterator[list[str]]:
-        """Conditions that hold for about ROWS_PER_BATCH rows each; none for a whole table.
-
-        Args:
-            table: Its name.
-            last: rowid of the row to begin behind; None for all rows.
-        """
-        behind = [] if last is None else [f"rowid > {last}"]
-        if any(column.lower() == "rowid" for column in self.tables[table]):
-            yield behind  # the name means that column
-            return
-        try:
-            span = self.sql(
-                f"SELECT min(rowid) AS a, max(rowid) AS b FROM {_quoted(table)}"
-                + _where(" AND ".join(behind))
-            )
-            low, high = span["a"][0], span["b"][0]
-        except CaptureError:
-            yield behind  # a table without rowid
-            return
-        if low is None:
-            return
-        if not isinstance(low, int) or not isinstance(high, int):
-            yield behind
-            return
-        if high - low > 100 * ROWS_PER_BATCH and high - low > 4 * self.count(table):
-            yield behind  # ids with large holes: not how nsys numbers rows
-            return
-        for start in range(low, high + 1, ROWS_PER_BATCH):
-            yield [f"rowid BETWEEN {start} AND {min(start + ROWS_PER_BATCH - 1, high)}"]
-
-    def _read(self, table: str, columns: Columns, where: Sequence[str]) -> pl.DataFrame:
-        present = set(self.tables[table])
-
-        def query(cast: bool) -> str:
-            return (
-                "SELECT "
-                + ", ".join(_expression(c, k, c in present, cast) for c, k in columns.items())
-                + f" FROM {_quoted(table)}"
-                + _where(" AND ".join(f"({w})" for w in where))
-            )
-
-        # Columns hold what they declare in every real export. A cast costs a tenth of the reading
-        # time, so it is left to the files where a value is of another type.
-        try:
-            frame = self.sql(query(cast=False))
-            lies = any(
-                frame[c].dtype != _RAW_DTYPES[k] and frame[c].null_count() < len(frame)
-                for c, k in columns.items()
-            )
-        except CaptureError:
-            lies = True
-        if lies:
-            frame = self.sql(query(cast=True))
-        return frame.select(
-            to_text(frame[c]) if k == "text" else frame[c].cast(_DTYPES[k])
-            for c, k in columns.items()
-        )
-
-    def _damaged(self, error: DamagedError) -> CaptureError:
-        return CaptureError(f"{self.name} is damaged ({error}): export it again")
-
-    def _failure(self, error: Exception) -> CaptureError:
-        text = str(error).lower()
-        if (
-            "malformed" in text
-            or "corrupt" in text
-            or "disk i/o" in text
-            or "not a database" in text
-        ):
-            return CaptureError(
-                f"{self.name} is damaged (SQLite: {_short(error)}): export it again"
-            )
-        if "locked" in text or "busy" in text:
-            return CaptureError(
-                f"{self.name} is locked: another program is writing it; wait until it has finished"
-            )
-        return CaptureError(f"{self.name}: SQLite cannot read it: {_short(error)}")
-
-
-_DTYPES: dict[Kind, pl.DataType] = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}
-_RAW_DTYPES: dict[Kind, pl.DataType] = {
-    "int": pl.Int64(),
-    "real": pl.Float64(),
-    "text": pl.Binary(),
-}
-_SQL_TYPES: dict[Kind, str] = {"int": "INTEGER", "real": "REAL", "text": "BLOB"}
-
-
-def _expression(column: str, kind: Kind, present: bool, cast: bool) -> str:
-    name = _quoted(column)
-    if not present:
-        return f"NULL AS {name}"
-    if kind == "text":
-        return f"CAST(substr({name}, 1, {_MAX_TEXT}) AS BLOB) AS {name}"
-    return f"CAST({name} AS {_SQL_TYPES[kind]}) AS {name}" if cast else name
-
-
-def _texts(frame: pl.DataFrame) -> list[str]:
-    return [name for name, kind in frame.schema.items() if kind == pl.String]
-
-
-def _odd(name: str) -> pl.Expr:
-    """Whether a name is none by which SQLite would find anything: it was no text."""
-    return pl.col(name).str.contains("[\0\ufffd]")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _where(condition: str) -> str:
-    return f" WHERE {condition}" if condition else ""
-
-
-def _short(error: Exception) -> str:
-    return source.printable(str(error).splitlines()[0])[:200]
+        return pl.DataFrame(schema={name: DTYPES[kind] for name, kind in columns.items()})

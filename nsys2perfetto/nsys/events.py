@@ -53,15 +53,15 @@ class Selection:
         return (self.start is None or time >= self.start) and (self.end is None or time <= self.end)
 
     def where(self, start: str, end: str | None, owner: str | None, point: str = "") -> list[str]:
-        """SQL conditions for a table with these columns.
+        """Conditions for a table with these columns, see `Capture`.
 
         Args:
             start: Column of the start time.
             end: Column of the end time; None where events are points.
             owner: Column with a globalPid or globalTid; None where events belong to no process.
-            point: SQL condition for events that need no end.
+            point: Condition for events that need no end.
         """
-        terms = ["0"] if self.nothing else []
+        terms = ["FALSE"] if self.nothing else []
         if self.start is not None:
             last = f'coalesce("{end}", {LATEST})' if end else f'"{start}"'
             if point:
@@ -70,8 +70,8 @@ class Selection:
         if self.end is not None:
             terms.append(f'"{start}" <= {self.end}')
         if self.pids and owner:
-            pids = ", ".join(str(p) for p in sorted(self.pids))
-            terms.append(f'(("{owner}" >> 24) & 16777215) IN ({pids})')
+            pids = ", ".join(str(p << 24) for p in sorted(self.pids))
+            terms.append(f'("{owner}" & {0xFFFFFF << 24}) IN ({pids})')
         return terms
 
 
@@ -169,10 +169,10 @@ def read(
             end was still open when the capture ended: it ends with the last event of its table.
         owner: Column with the globalPid or globalTid, for the process filter.
         selection: Time range and processes to take.
-        where: Further SQL conditions: rows that they exclude are not events at all.
+        where: Further conditions: rows that they exclude are not events at all.
         nullable: Columns of `values` in which every number is possible, so that null must be told
             apart.
-        point: SQL condition for events among others that are points and need no end.
+        point: Condition for events among others that are points and need no end.
     """
     values = values or {}
     selected = selection.where(start, end, owner, point) if selection else []
@@ -237,15 +237,14 @@ def _filled(column: pl.Series, null: float) -> npt.NDArray[np.generic]:
 
 def _last(capture: Capture, table: str, start: str, end: str) -> int:
     """The last time in a table, whatever part of it was selected."""
+    sound = pl.all().filter(pl.all().is_between(EARLIEST, LATEST, closed="none"))
     found = [
-        capture.sql(
-            f'SELECT max(t) AS t FROM (SELECT CAST("{column}" AS INTEGER) AS t FROM "{table}") '
-            f"WHERE t > {EARLIEST} AND t < {LATEST}"
-        )["t"][0]
-        for column in (start, end)
-        if capture.has(table, column)
+        time
+        for batch in capture.batches(table, {start: "int", end: "int"})
+        for time in batch.select(sound.max()).row(0)
+        if time is not None
     ]
-    return max((t for t in found if t is not None), default=EARLIEST)
+    return max(found, default=EARLIEST)
 
 
 _EMPTY = {"int": pl.Int64(), "real": pl.Float64(), "text": pl.String()}

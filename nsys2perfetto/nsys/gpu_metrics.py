@@ -99,7 +99,7 @@ def table_of(capture: Capture) -> str:
 
 def foreign_events(capture: Capture) -> int:
     """Generic events that are no GPU metrics: nothing shows them."""
-    return capture.count(GENERIC, f"NOT coalesce(typeId IN ({_listed(_types(capture))}), 0)")
+    return capture.count(GENERIC, f"NOT coalesce(typeId IN ({_listed(_types(capture))}), FALSE)")
 
 
 def count(capture: Capture) -> int:
@@ -239,7 +239,7 @@ def _field_names(description: dict[str, Any]) -> list[str]:
 
 
 def _listed(types: Iterable[int]) -> str:
-    return ", ".join(str(t) for t in types)
+    return ", ".join(str(t) for t in types) or "NULL"
 
 
 def _from_json(capture: Capture, selection: Selection) -> Metrics:
@@ -250,7 +250,7 @@ def _from_json(capture: Capture, selection: Selection) -> Metrics:
     batches = capture.batches(
         GENERIC,
         {"timestamp": "int", "rawTimestamp": "int", "typeId": "int", "data": "text"},
-        [f"typeId IN ({_listed(types)})", *(["0"] if selection.nothing else [])],
+        [f"typeId IN ({_listed(types)})", *(["FALSE"] if selection.nothing else [])],
     )
     for batch in batches:
         for piece in _timed(batch, selection, result).iter_slices(_JSON_ROWS):

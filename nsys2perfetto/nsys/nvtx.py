@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from nsys2perfetto.nsys import events
-from nsys2perfetto.nsys.capture import Capture, Columns
+from nsys2perfetto.nsys.capture import Capture, Columns, Kind
 from nsys2perfetto.nsys.events import Events, Selection
 from nsys2perfetto.nsys.ids import process_of
 from nsys2perfetto.nsys.text import StringTable
@@ -56,11 +56,7 @@ def read(capture: Capture, selection: Selection) -> Events:
     """
     if not can_be_read(capture):
         return events.read(capture, "", _CONFIG)
-    payloads: Columns = {
-        column: "real" if column in REAL_PAYLOADS else "int"
-        for column in (*INTEGER_PAYLOADS, *REAL_PAYLOADS)
-        if _occurs(capture, column)
-    }
+    payloads = _payloads(capture)
     types = ", ".join(str(t) for t in (MARK, *RANGES))
     found = events.read(
         capture,
@@ -81,11 +77,17 @@ def read(capture: Capture, selection: Selection) -> Events:
     return found
 
 
-def _occurs(capture: Capture, column: str) -> bool:
-    if not capture.has(TABLE, column):
-        return False
-    query = f'SELECT EXISTS(SELECT 1 FROM {TABLE} WHERE "{column}" IS NOT NULL) AS there'
-    return bool(capture.sql(query)["there"][0])
+def _payloads(capture: Capture) -> Columns:
+    """The columns of payloads that any event has."""
+    possible: dict[str, Kind] = {
+        column: "real" if column in REAL_PAYLOADS else "int"
+        for column in (*INTEGER_PAYLOADS, *REAL_PAYLOADS)
+        if capture.has(TABLE, column)
+    }
+    found: set[str] = set()
+    for batch in capture.batches(TABLE, possible) if possible else ():
+        found.update(c for c in possible if batch[c].null_count() < len(batch))
+    return {column: kind for column, kind in possible.items() if column in found}
 
 
 def names(capture: Capture, strings: StringTable) -> NvtxNames:
@@ -99,7 +101,7 @@ def names(capture: Capture, strings: StringTable) -> NvtxNames:
         columns,
         [f"eventType IN ({CATEGORY_NAME}, {DOMAIN_CREATE})"]
         if capture.has(TABLE, "eventType")
-        else ["0"],
+        else ["FALSE"],
     )
     rows = rows.with_columns(
         pl.coalesce(strings.look_up(rows["textId"]), pl.col("text")).alias("name"),

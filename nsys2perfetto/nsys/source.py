@@ -1,4 +1,7 @@
-"""Is this file a capture that can be read? Every way it cannot be is one clear line."""
+"""Is this file a capture that can be read? Every way it cannot be is one clear line.
+
+Of folders, `nsys.folder` tells it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nsys2perfetto.errors import CaptureError
+from nsys2perfetto.nsys import folder
+from nsys2perfetto.nsys.printable import printable
+
+__all__ = ["SQLITE_MAGIC", "check", "identity", "printable", "uri"]
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
@@ -33,13 +40,15 @@ _COMPRESSED = {
 def check(path: Path) -> None:
     """Raises a CaptureError that says what is wrong and what to do, if `path` cannot be a capture.
 
-    Nothing is written, locked or created; only the first 100 bytes are read.
+    Nothing is written, locked or created; only the first 100 bytes are read, or the ends of the
+    files in a folder.
     """
     name = _shown(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise CaptureError(f"{name} is a directory: name the .sqlite file that nsys exported")
+            folder.tables(path)
+            return
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
             raise CaptureError(f"{name} is not a regular file: save the export to a file first")
         with path.open("rb") as file:
@@ -63,7 +72,8 @@ def check(path: Path) -> None:
     if size == 0:
         raise CaptureError(f"{name} is empty: the export did not finish; run nsys export again")
     if not head.startswith(SQLITE_MAGIC) and not SQLITE_MAGIC.startswith(head):
-        raise CaptureError(_not_sqlite(path, head))
+        is_part = path.suffix.lower() in folder.EXTENSIONS
+        raise CaptureError(folder.part(path) if is_part else _not_sqlite(path, head))
     if len(head) < _HEADER:
         raise CaptureError(f"{name} is truncated to {size} bytes: copy or export it again")
     _check_size(name, head, size)
@@ -82,21 +92,6 @@ def uri(path: Path) -> str:
     `immutable`: SQLite takes no lock, reads no journal and creates nothing beside the file.
     """
     return f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
-
-
-def printable(text: str) -> str:
-    r"""The text without anything that a terminal would obey: such characters become `\xNN`.
-
-    They are control characters, those of Unicode that change the direction or the look of what
-    follows, and the bytes of file names that are not text.
-    """
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, see PEP 383
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def _shown(path: Path) -> str:

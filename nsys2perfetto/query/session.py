@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 
 from nsys2perfetto.errors import EngineError, OutputError, QueryError, TraceError, UsageError
-from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys import folder, source
 from nsys2perfetto.nsys.source import printable
 from nsys2perfetto.query import cells, locate, package
 from nsys2perfetto.query import engine as engine_process
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nsys2perfetto.query.engine import Engine
     from nsys2perfetto.reading import Progress
 
-_NEVER_TRACES = (".nsys-rep", ".qdrep", ".qdstrm", ".sqlite", ".sqlite3")
+_NEVER_TRACES = (".nsys-rep", ".qdrep", ".qdstrm", ".sqlite", ".sqlite3", *folder.EXTENSIONS)
 """What captures are called: of such a file the user wants to know why it is none."""
 _PLACE = re.compile(r'  (?:File "stdin"|Module include "([^"]*)") line (\d+) col (\d+)')
 
@@ -53,8 +53,8 @@ def open_trace(
             print(trace.steps())
 
     Args:
-        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or an nsys SQLite export, which
-            is converted to a temporary file first.
+        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or an export of nsys (SQLite
+            file, folder of Parquet or Arrow files), which is converted to a temporary file first.
         engine: The `trace_processor_shell` to use, v55 or later. If None: the one that the
             environment variable NSYS2PERFETTO_ENGINE names, the one on the PATH, or else the one
             that the package `perfetto` downloads once.
@@ -209,7 +209,7 @@ def _forget(backend: Any) -> None:
 
 
 def _is_capture(path: Path) -> bool:
-    """Whether it is an SQLite file; else it must be one that may be a trace.
+    """Whether it is an SQLite file or a folder; else it must be one that may be a trace.
 
     Raises:
         CaptureError: It is a capture, or was meant to be one, and cannot be read.
@@ -218,7 +218,8 @@ def _is_capture(path: Path) -> bool:
     shown = printable(str(path))
     try:
         if path.is_dir():
-            raise TraceError(f"{shown} is a directory: name a trace (.pftrace) or a capture")
+            source.check(path)
+            return True
         if path.exists() and not path.is_file():
             raise TraceError(f"{shown} is not a regular file: save the trace to a file first")
         with path.open("rb") as file:

@@ -34,8 +34,8 @@ def open_source(
             print(tables.kernel_summary())
 
     Args:
-        path: An nsys SQLite export, which is read without a trace processor, or a trace. The
-            content decides, not the name.
+        path: An export of nsys (SQLite, or a folder of Parquet or Arrow files), which is read
+            without a trace processor, or a trace. The content decides, not the name.
         engine: The trace processor for a trace, see `query.session.open_trace`.
         start, end: ns as the capture counts: only events that overlap this range. Of captures only.
         pids: Only events of these processes. Of captures only.
@@ -63,7 +63,10 @@ def open_source(
 
 
 def _is_capture(path: Path) -> bool:
-    """Whether it is an SQLite file. So is what cannot be opened: `source.check` says why."""
+    """Whether it is an SQLite file or a folder.
+
+    So is what cannot be opened: `source.check` says why.
+    """
     try:
         if not path.is_file():
             return True
