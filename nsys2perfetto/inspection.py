@@ -11,12 +11,12 @@ from nsys2perfetto import notes
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import gpus, metadata, processes
 from nsys2perfetto.nsys.capture import Capture
-from nsys2perfetto.nsys.events import EARLIEST, LATEST
 from nsys2perfetto.nsys.ids import pid_of, tid_of
 from nsys2perfetto.nsys.metadata import Message
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.result import CaptureInfo, FamilyCount, GpuInfo
 from nsys2perfetto.tables import TABLES, not_shown, tables_of
+from nsys2perfetto.tables import span as span_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _inspect(capture: Capture) -> Inspection:
             families.append(FamilyCount(family, table, count, 0))
             if family == "message":
                 continue  # of nsys itself: neither a time nor a process of the program
-            if (times := _span(capture, table)) is not None:
+            if (times := span_of(capture, table)) is not None:
                 span.append(times)
             if capture.has(table, "globalTid"):
                 threads.append(_per_owner(capture, table, "globalTid"))
@@ -111,24 +111,6 @@ def _inspect(capture: Capture) -> Inspection:
         meta.messages,
         not_shown(capture),
     )
-
-
-def _span(capture: Capture, table: str) -> tuple[int, int] | None:
-    """First start and last end of a table, ns."""
-    if capture.has(table, "start"):
-        first, last = "start", '"end"' if capture.has(table, "end") else "start"
-    elif capture.has(table, "timestamp"):
-        raw = ", rawTimestamp" if capture.has(table, "rawTimestamp") else ", NULL"
-        first = last = f"coalesce(timestamp{raw})"
-    else:
-        return None
-    row = capture.sql(
-        f"SELECT min(s) AS a, max(s) AS b, max(e) AS c FROM (SELECT CAST({first} AS INTEGER) AS s, "
-        f'CAST({last} AS INTEGER) AS e FROM "{table}") '
-        f"WHERE s > {EARLIEST} AND s < {LATEST} AND coalesce(e, s) BETWEEN s AND {LATEST - 1}"
-    ).row(0)
-    times = [t for t in row if t is not None]
-    return (times[0], max(times)) if times else None
 
 
 def _per_owner(capture: Capture, table: str, column: str) -> pl.DataFrame:

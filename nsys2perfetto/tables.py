@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nsys2perfetto.nsys import cuda_calls, gpu_memory, gpu_metrics, gpu_work, nvtx
 from nsys2perfetto.nsys.capture import Capture
+from nsys2perfetto.nsys.events import EARLIEST, LATEST
 from nsys2perfetto.tracks import call_tables
 
 TABLES: dict[str, list[str]] = {
@@ -32,6 +33,26 @@ _TIMES = {"start", "timestamp", "rawTimestamp", "startedAt", "openedAt"}
 def tables_of(family: str, capture: Capture) -> list[str]:
     """The tables of a family in a capture: GPU metrics come from one of two."""
     return [gpu_metrics.table_of(capture)] if family == "gpu_metrics" else TABLES[family]
+
+
+def span(capture: Capture, table: str) -> tuple[int, int] | None:
+    """First start and last end of a table's events, ns; None where it has none."""
+    if not capture.has(table):
+        return None
+    if capture.has(table, "start"):
+        first, last = "start", '"end"' if capture.has(table, "end") else "start"
+    elif capture.has(table, "timestamp"):
+        raw = ", rawTimestamp" if capture.has(table, "rawTimestamp") else ", NULL"
+        first = last = f"coalesce(timestamp{raw})"
+    else:
+        return None
+    row = capture.sql(
+        f"SELECT min(s) AS a, max(s) AS b, max(e) AS c FROM (SELECT CAST({first} AS INTEGER) AS s, "
+        f'CAST({last} AS INTEGER) AS e FROM "{table}") '
+        f"WHERE s > {EARLIEST} AND s < {LATEST} AND coalesce(e, s) BETWEEN s AND {LATEST - 1}"
+    ).row(0)
+    times = [t for t in row if t is not None]
+    return (times[0], max(times)) if times else None
 
 
 def not_shown(capture: Capture) -> dict[str, int]:
