@@ -113,9 +113,10 @@ class _Builder:
     def _about_links(self) -> str:
         if self.steps.is_empty() and self.sections["big_gaps"].frame.is_empty():
             return ""
+        command = f"nsys2perfetto open {text(self.name)}"
         return (
             '<p class="note">Links to times lead into the Perfetto UI, as do clicks on steps in '
-            f"charts, while <code class="long">nsys2perfetto open {text(self.name)}</code> serves the trace. "
+            f'charts, while <code class="long">{command}</code> serves the trace. '
             "<b>copy</b> copies a time for the option <code>--range</code>.</p>"
         )
 
