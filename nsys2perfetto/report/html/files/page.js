@@ -25,8 +25,9 @@
     const style = getComputedStyle(document.documentElement);
     const narrow = element.clientWidth < 700;
     // A legend below the chart needs room of its own.
-    const named = charts[name].data.filter((t) => t.showlegend !== false).length;
-    element.style.height = `${+element.dataset.height + (narrow ? 24 * named : 0)}px`;
+    const named = charts[name].data.filter((t) => t.showlegend !== false);
+    const line = named.some((t) => t.name.length > 24) ? 22 : 12;
+    element.style.height = `${+element.dataset.height + (narrow ? line * named.length : 0)}px`;
     const layout = coloured(charts[name].layout, "", style);
     const colour = (variable) => style.getPropertyValue(variable).trim();
     for (const axis of axes(layout)) {
