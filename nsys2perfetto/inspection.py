@@ -11,12 +11,12 @@ from nsys2perfetto import notes
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import gpus, metadata, processes
 from nsys2perfetto.nsys.capture import Capture
-from nsys2perfetto.nsys.events import EARLIEST, LATEST
 from nsys2perfetto.nsys.ids import pid_of, tid_of
 from nsys2perfetto.nsys.metadata import Message
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.result import CaptureInfo, FamilyCount, GpuInfo
 from nsys2perfetto.tables import TABLES, not_shown, tables_of
+from nsys2perfetto.tables import span as span_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _inspect(capture: Capture) -> Inspection:
             families.append(FamilyCount(family, table, count, 0))
             if family == "message":
                 continue  # of nsys itself: neither a time nor a process of the program
-            if (times := _span(capture, table)) is not None:
+            if (times := span_of(capture, table)) is not None:
                 span.append(times)
             if capture.has(table, "globalTid"):
                 threads.append(_per_owner(capture, table, "globalTid"))
@@ -111,28 +111,6 @@ def _inspect(capture: Capture) -> Inspection:
         meta.messages,
         not_shown(capture),
     )
-
-
-def _span(capture: Capture, table: str) -> tuple[int, int] | None:
-    """First start and last end of a table, ns."""
-    if capture.has(table, "start"):
-        columns = ("start", "end") if capture.has(table, "end") else ("start",)
-    elif capture.has(table, "timestamp"):
-        columns = ("timestamp", "rawTimestamp")
-    else:
-        return None
-    begin, end = pl.col(columns[0]), pl.col(columns[-1])
-    if columns[0] == "timestamp":
-        begin = end = pl.coalesce(begin, end)
-    wanted = pl.DataFrame(schema={"begin": pl.Int64, "end": pl.Int64})
-    for batch in capture.batches(table, dict.fromkeys(columns, "int")):
-        times = batch.select(begin=begin, end=pl.coalesce(end, begin)).filter(
-            pl.col("begin").is_between(EARLIEST, LATEST, closed="none"),
-            pl.col("end").is_between(pl.col("begin"), LATEST - 1),
-        )
-        wanted = pl.concat([wanted, times.select(pl.min("begin"), pl.max("end"))])
-    first, last = wanted.select(pl.min("begin"), pl.max("end")).row(0)
-    return None if first is None else (first, last)
 
 
 def _per_owner(capture: Capture, table: str, column: str) -> pl.DataFrame:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from nsys2perfetto.nsys import cpu_samples, cuda_calls, gpu_memory, gpu_metrics, gpu_work, nvtx
 from nsys2perfetto.nsys.capture import Capture
+from nsys2perfetto.nsys.events import EARLIEST, LATEST
 from nsys2perfetto.tracks import call_tables, scheduling
 
 TABLES: dict[str, list[str]] = {
@@ -34,6 +37,28 @@ _TIMES = {"start", "timestamp", "rawTimestamp", "startedAt", "openedAt"}
 def tables_of(family: str, capture: Capture) -> list[str]:
     """The tables of a family in a capture: GPU metrics come from one of two."""
     return [gpu_metrics.table_of(capture)] if family == "gpu_metrics" else TABLES[family]
+
+
+def span(capture: Capture, table: str) -> tuple[int, int] | None:
+    """First start and last end of a table's events, ns; None where it has none."""
+    if capture.has(table, "start"):
+        columns = ("start", "end") if capture.has(table, "end") else ("start",)
+    elif capture.has(table, "timestamp"):
+        columns = ("timestamp", "rawTimestamp")
+    else:
+        return None
+    begin, end = pl.col(columns[0]), pl.col(columns[-1])
+    if columns[0] == "timestamp":
+        begin = end = pl.coalesce(begin, end)
+    wanted = pl.DataFrame(schema={"begin": pl.Int64, "end": pl.Int64})
+    for batch in capture.batches(table, dict.fromkeys(columns, "int")):
+        times = batch.select(begin=begin, end=pl.coalesce(end, begin)).filter(
+            pl.col("begin").is_between(EARLIEST, LATEST, closed="none"),
+            pl.col("end").is_between(pl.col("begin"), LATEST - 1),
+        )
+        wanted = pl.concat([wanted, times.select(pl.min("begin"), pl.max("end"))])
+    first, last = wanted.select(pl.min("begin"), pl.max("end")).row(0)
+    return None if first is None else (first, last)
 
 
 def not_shown(capture: Capture) -> dict[str, int]:

@@ -157,6 +157,7 @@ def check_manual(found, path):
 def check_alike(capture, trace):
     """Every table has its schema, and both sources say the same in the same order."""
     assert capture.facts == trace.facts
+    assert capture.time_shift() == trace.time_shift()
     for name, (schema, arguments) in ASKED.items():
         for asked in arguments:
             frame = getattr(capture, name)(*asked)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,15 @@ from nsys2perfetto.cli import memory, terminal
 from nsys2perfetto.cli.annotations import build, check, step_options
 from nsys2perfetto.cli.options import many, one, parse_pids, parse_range, parse_time
 from nsys2perfetto.cli.progress import Progress
+from nsys2perfetto.cli.text import size
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.nsys.source import printable
 from nsys2perfetto.report import names
 
 if TYPE_CHECKING:
     from nsys2perfetto.report.render import Document
+    from nsys2perfetto.report.reports import Options
+    from nsys2perfetto.report.source import Source
 
 FORMATS = ("table", "csv", "json", "markdown")
 _EXTENSIONS = {".csv": "csv", ".json": "json", ".md": "markdown"}
@@ -45,12 +50,17 @@ _MORE = "Reports:\n\n\b\n" + "\n".join(f"{name:<22} {text}" for name, text in na
     metavar="FILE",
     help="Write to a file instead of standard output; compressed if it ends in .gz.",
 )
+@click.option(
+    "--html",
+    metavar="FILE",
+    help="Write the page as one HTML file: charts, sortable tables, links into the trace.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option(
     "--top",
     type=click.IntRange(min=1),
     metavar="N",
-    help="At most N rows of each ranking. Default: 10 on the page, else all.",
+    help="At most N rows of each ranking. Default: 10 on the page, 100 as HTML, else all.",
 )
 @click.option("--full-names", is_flag=True, help="Kernels by their demangled names.")
 @click.option(
@@ -99,6 +109,7 @@ def command(
     words: tuple[str, ...],
     format_: str | None,
     output: str | None,
+    html: str | None,
     force: bool,
     families: Path | None,
     **given: Any,
@@ -111,13 +122,19 @@ def command(
     """
     name, number, path = _arguments(words)
     check(given)
-    target = None if output is None else Path(output)
+    if html is not None:
+        _check_html(html, name, format_, output)
+    wanted = output if html is None else html
+    target = None if wanted is None else Path(wanted)
     if target is not None:
         outputs.check(target, force)
         if outputs.same(path, target):
             raise UsageError(f"{printable(str(path))} is what is reported on: name another output")
     chosen = _format(format_, output)
     memory.keep_freed_memory()
+    if html is not None:
+        _write_page(Path(html), _html(path, families, given))
+        return
     document = _report(name, number, path, families, given)
     made = _text(document, chosen, path, is_file=target is not None)
     if target is not None:
@@ -158,13 +175,45 @@ def _format(given: str | None, output: str | None) -> str:
     return given or "table"
 
 
+def _check_html(html: str, name: str | None, format_: str | None, output: str | None) -> None:
+    """Refuses what contradicts `--html`."""
+    if html in ("", "-"):
+        raise UsageError("--html needs the name of a file, such as report.html")
+    if name is not None:
+        raise UsageError(f"--html is for the whole page: leave out {name}")
+    if format_ is not None or output is not None:
+        other = "--format" if format_ is not None else "--output"
+        raise UsageError(f"--html and {other} contradict each other: choose one")
+
+
 def _report(
     name: str | None, number: int | None, path: Path, families: Path | None, given: dict[str, Any]
 ) -> Document:
-    from nsys2perfetto.report import kernel_groups, page, reports  # noqa: PLC0415 - import polars
-    from nsys2perfetto.report.opening import open_source  # noqa: PLC0415
+    from nsys2perfetto.report import page, reports  # noqa: PLC0415 - import polars
 
-    options = reports.Options(
+    options = _options(number, families, given)
+    with _source(path, given) as tables:
+        if name is None:
+            return page.build(tables, options)
+        return reports.REPORTS[name](tables, options)
+
+
+def _html(path: Path, families: Path | None, given: dict[str, Any]) -> str:
+    from nsys2perfetto.report.html import page  # noqa: PLC0415 - imports polars
+
+    with _source(path, given) as tables:
+        return page.build(tables, _options(None, families, given), path)
+
+
+def _write_page(target: Path, made: str) -> None:
+    outputs.write(target, made.encode())
+    click.echo(f"Wrote {printable(str(target))} ({size(target.stat().st_size)})")
+
+
+def _options(number: int | None, families: Path | None, given: dict[str, Any]) -> Options:
+    from nsys2perfetto.report import kernel_groups, reports  # noqa: PLC0415 - import polars
+
+    return reports.Options(
         full_names=given["full_names"],
         all_gpus=given["all_gpus"],
         top=given["top"],
@@ -172,6 +221,13 @@ def _report(
         families=kernel_groups.load(families),
         step=number,
     )
+
+
+@contextmanager
+def _source(path: Path, given: dict[str, Any]) -> Iterator[Source]:
+    """The file as tables, with a progress bar while it is read."""
+    from nsys2perfetto.report.opening import open_source  # noqa: PLC0415 - imports polars
+
     start, end = given["span"] or (None, None)
     visible = terminal.is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
     with (
@@ -186,9 +242,7 @@ def _report(
             progress=progress,
         ) as tables,
     ):
-        if name is None:
-            return page.build(tables, options)
-        return reports.REPORTS[name](tables, options)
+        yield tables
 
 
 def _text(document: Document, chosen: str, path: Path, is_file: bool) -> str:

@@ -15,6 +15,7 @@ from nsys2perfetto.nsys.ids import PROCESS_MASK, pid_of
 from nsys2perfetto.reading import Progress
 from nsys2perfetto.report import capture_gaps, capture_steps, capture_summaries
 from nsys2perfetto.report.source import Facts
+from nsys2perfetto.tables import span, tables_of
 
 _FAMILIES = {"kernel", "memcpy", "memset", "graph", "cuda_api", "cuda_wait", "overhead", "nvtx"}
 """What the tables are made of. NVTX ranges may be steps, overheads are causes of gaps."""
@@ -58,6 +59,7 @@ class CaptureSource:
         names = read.tracks.process_names
         return Facts(
             nsys_version=read.reading.metadata.product_version,
+            session_start_utc_ns=read.reading.metadata.session_start_utc,
             gpus={
                 number: gpus[number].name if number in gpus else "GPU"
                 for number in sorted({u.gpu for u in units})
@@ -66,6 +68,14 @@ class CaptureSource:
             decode_steps="; ".join(annotations.choices()),
             min_gap_ns=annotations.options.min_gap,
         )
+
+    def time_shift(self) -> int:
+        """What a trace of the whole capture would add: of all events, also of those not read."""
+        capture = self._model.reading.capture
+        spans = [
+            span(capture, t) for f in FAMILIES if f != "message" for t in tables_of(f, capture)
+        ]
+        return max(0, *(-found[0] for found in spans if found is not None), 0)
 
     # Summaries
 

@@ -57,16 +57,16 @@ def build(source: Source, options: Options) -> Page:
     Where several processes or GPUs have steps, each has a line of its own; what takes a step
     apart is shown to people for the one with the most time in its steps.
     """
-    source, top = cast(Source, _Remembering(source)), options.top or TOP
+    source, top = remembering(source), options.top or TOP
     options = replace(options, top=None)
     steps = source.steps()
-    unit = _main_unit(steps)
+    unit = next(iter(units(steps)), None)
     sections = [
-        *_parts_and_times(source, options, unit),
+        *parts_and_times(source, options, unit),
         *_gpus(source, options, unit is None),
         _kernels(source, options),
         *reports.kernel_families(source, options),
-        *_steady(source, options, unit),
+        *steady(source, options, unit),
         *(replace(s, above=_DEFINITIONS) for s in reports.gap_total(source, options)),
         _buckets(source, options),
         _causes(source, options),
@@ -80,8 +80,13 @@ def build(source: Source, options: Options) -> Page:
     return Page(source.facts, tuple(said), shown, unit is not None)
 
 
+def remembering(source: Source) -> Source:
+    """A source that asks another each question once, and keeps the answers."""
+    return source if isinstance(source, _Remembering) else cast(Source, _Remembering(source))
+
+
 class _Remembering:
-    """A source that is asked each question once."""
+    """See `remembering`."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -101,14 +106,15 @@ class _Remembering:
         return answer
 
 
-def _main_unit(steps: pl.DataFrame) -> Unit | None:
-    """The unit with the most time in the steps that stand for its decoding."""
+def units(steps: pl.DataFrame) -> list[Unit]:
+    """The units that have steps; those with the most time in their decoding come first."""
     sums = derive.chosen(steps).group_by(derive.UNIT).agg(pl.col("wall_ns").sum())
     found = sums.sort("wall_ns", *derive.UNIT, descending=[True, False, False])
-    return found.select(derive.UNIT).row(0, named=True) if len(found) else None
+    return found.select(derive.UNIT).to_dicts()
 
 
-def _of(unit: Unit, frame: pl.DataFrame) -> pl.DataFrame:
+def of_unit(unit: Unit, frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a unit."""
     return frame.filter(pl.col("pid") == unit["pid"], pl.col("gpu") == unit["gpu"])
 
 
@@ -120,14 +126,14 @@ def _number_of_units(frame: pl.DataFrame) -> int:
 
 
 def _on_steps(source: Source, options: Options, unit: Unit) -> list[str]:
-    steps = _of(unit, derive.chosen(source.steps()))
+    steps = of_unit(unit, derive.chosen(source.steps()))
     gaps = derive.gaps_of_units(source.gaps(), source.process_gaps())
     kernels = derive.steady_step(source.steps(), source.step_kernels(), options.full_names)
     said = verdict.of_steps(
         derive.step_parts(steps, gaps),
-        _of(unit, reports.times_of_steps(source, options)[0].frame),
+        of_unit(unit, reports.times_of_steps(source, options)[0].frame),
         derive.within(gaps, steps),
-        _of(unit, kernels),
+        of_unit(unit, kernels),
         derive.kernel_families(source.kernel_names(), options.families),
     )
     number = _number_of_units(source.steps())
@@ -164,20 +170,20 @@ def _main_gpu(source: Source) -> dict[str, Any] | None:
 # Sections about steps
 
 
-def _parts_and_times(source: Source, options: Options, unit: Unit | None) -> list[Section]:
-    """Where the time of a step goes, and how long steps take."""
+def parts_and_times(source: Source, options: Options, unit: Unit | None) -> list[Section]:
+    """Where the time of a unit's step goes, and how long steps take."""
     [parts] = reports.step_parts(source, options)
     [times] = reports.times_of_steps(source, options)
     [histogram] = reports.step_histogram(source, options)
     if unit is None:
         return [replace(section, hidden=True) for section in (parts, times, histogram)]
-    mine = _of(unit, parts.frame)
-    shown = mine.select("pct", "per_step_ns", pl.col("count") / pl.col("steps"), _in_plain_words())
+    mine = of_unit(unit, parts.frame)
+    shown = mine.select("pct", "per_step_ns", pl.col("count") / pl.col("steps"), in_plain_words())
     if _number_of_units(times.frame) > 1:
         times = replace(times, shown=_units(times.frame, parts.frame))
     return [
         replace(parts, title=f"{parts.title} ({_whose(mine, unit)})", shown=shown),
-        replace(times, below=_chart(_of(unit, histogram.frame))),
+        replace(times, below=_chart(of_unit(unit, histogram.frame))),
         replace(histogram, hidden=True),
     ]
 
@@ -224,14 +230,16 @@ def _chart(histogram: pl.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _steady(source: Source, options: Options, unit: Unit | None) -> list[Section]:
-    """The steady step taken apart."""
+def steady(source: Source, options: Options, unit: Unit | None) -> list[Section]:
+    """A unit's steady step taken apart."""
     [section] = reports.steady_step(source, options)
     [medians] = reports.step_medians(source, options)
-    found = _of(unit, medians.frame).to_dicts() if unit else []
+    found = of_unit(unit, medians.frame).to_dicts() if unit else []
     if unit is None or not found:
         return [replace(section, hidden=True), replace(medians, hidden=True)]
-    shown = _of(unit, section.frame).select("pct", "med_count", "med_ns", "p5_ns", "p95_ns", "name")
+    shown = of_unit(unit, section.frame).select(
+        "pct", "med_count", "med_ns", "p5_ns", "p95_ns", "name"
+    )
     return [
         replace(section, shown=shown, above=(_in_words(found[0]),)),
         replace(medians, hidden=True),
@@ -261,12 +269,12 @@ def _gpus(source: Source, options: Options, with_parts: bool) -> list[Section]:
     if gpu is None or not with_parts:
         return [*reports.gpu_balance(source, options), replace(parts, hidden=True)]
     mine = parts.frame.filter(pl.col("gpu") == gpu["gpu"])
-    shown = mine.select("pct", "total_ns", "count", _in_plain_words())
+    shown = mine.select("pct", "total_ns", "count", in_plain_words())
     title = f"Where the time of GPU {gpu['gpu']} goes"
     return [*reports.gpu_balance(source, options), replace(parts, title=title, shown=shown)]
 
 
-def _in_plain_words() -> pl.Expr:
+def in_plain_words() -> pl.Expr:
     """The column `part` of `PARTS` for people."""
     idle = pl.when("idle").then(pl.lit("idle: ")).otherwise(pl.lit(""))
     words = pl.col("part").map_elements(verdict.words, pl.String)

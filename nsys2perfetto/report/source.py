@@ -197,6 +197,7 @@ class Facts:
 
     Attributes:
         nsys_version: Of the nsys that exported it; None before 2022.
+        session_start_utc_ns: ns since 1970 at which the session began; None where not known.
         gpus: Number to full name of each GPU that has work.
         processes: Process id to program name, of those that have GPU work or CUDA calls.
         decode_steps: Where the decode steps come from, or why there are none; may be empty.
@@ -204,6 +205,7 @@ class Facts:
     """
 
     nsys_version: str | None
+    session_start_utc_ns: int | None
     gpus: Mapping[int, str]
     processes: Mapping[int, str]
     decode_steps: str
@@ -216,6 +218,9 @@ class Source(Protocol):
     @property
     def facts(self) -> Facts:
         """What the capture is."""
+
+    def time_shift(self) -> int:
+        """What a trace of the whole capture adds to every time here, ns; 0 as a rule."""
 
     def kernel_summary(self, full_names: bool = False) -> pl.DataFrame:
         """`SUMMARY` of kernels by short (or demangled) name; total_ns falling, then name."""

@@ -59,11 +59,16 @@ class TraceSource:
         version = attributes.get(f"{_ATTRIBUTE}nsys_version")
         return Facts(
             nsys_version=None if version is None else str(version),
+            session_start_utc_ns=attributes.get(f"{_ATTRIBUTE}session_start_utc_ns"),
             gpus=dict(gpus.iter_rows()),
             processes=dict(processes.iter_rows()),
             decode_steps=str(attributes.get(f"{_ATTRIBUTE}decode_steps", "")),
             min_gap_ns=int(attributes.get(f"{_ATTRIBUTE}min_gap_ns", AnnotationOptions().min_gap)),
         )
+
+    def time_shift(self) -> int:
+        """What was added to every time."""
+        return int(self._metadata.get(f"{_ATTRIBUTE}time_shift_ns", 0))
 
     # Summaries
 
@@ -176,8 +181,7 @@ class TraceSource:
             rows: A view of that module, or a query in parentheses.
             order: See `frames.make`.
         """
-        shift = self._metadata.get(f"{_ATTRIBUTE}time_shift_ns", 0)
-        columns = ", ".join(f"ts - {shift} AS ts" if c == "ts" else c for c in schema)
+        columns = ", ".join(f"ts - {self.time_shift()} AS ts" if c == "ts" else c for c in schema)
         return make(schema, self._ask(module, f"SELECT {columns} FROM {rows}"), *order)
 
     def _ask(self, module: str, sql: str) -> pl.DataFrame:
