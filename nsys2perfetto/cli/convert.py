@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, memory, summary, terminal
+from nsys2perfetto.cli import failures, inputs, memory, summary, terminal
 from nsys2perfetto.cli.annotations import annotation_options, build, check
 from nsys2perfetto.cli.options import (
     many,
@@ -26,7 +26,7 @@ from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.cli.summary import Request
 from nsys2perfetto.errors import EXIT_FAILURE, UsageError
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys import exporting
 
 
 @click.command(
@@ -122,10 +122,11 @@ def command(
     lean: bool,
     **annotations: Any,
 ) -> None:
-    """Convert Nsight Systems captures (SQLite exports) to native Perfetto traces.
+    """Convert Nsight Systems captures to native Perfetto traces.
 
-    Get CAPTURE with `nsys export --type=sqlite REPORT.nsys-rep`; open the trace by dragging it
-    into https://ui.perfetto.dev. Captures are only ever read.
+    CAPTURE is what `nsys export --type=sqlite REPORT.nsys-rep` writes, or the report itself where
+    nsys is on the PATH. Captures are only ever read. See the trace with `nsys2perfetto open`, or
+    drag it into https://ui.perfetto.dev.
     """
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other: choose one")
@@ -186,8 +187,10 @@ def _convert(
     verbose: bool,
 ) -> list[str]:
     """Converts one capture; returns the lines of its summary."""
-    source.check(capture)  # before what is wrong with the output, and before the heavy imports
+    exporting.check(capture)  # before what is wrong with the output, and before the heavy imports
     outputs.check(target, force)
+    if not quiet:
+        inputs.announce(capture)
     memory.keep_freed_memory()
     import nsys2perfetto  # noqa: PLC0415 - numpy, polars and perfetto come with its `convert`
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import memory, terminal
+from nsys2perfetto.cli import inputs, memory, terminal
 from nsys2perfetto.cli.annotations import build, check, step_options
 from nsys2perfetto.cli.options import many, one, parse_pids, parse_range, parse_time
 from nsys2perfetto.cli.progress import Progress
@@ -117,6 +117,7 @@ def command(
         if outputs.same(path, target):
             raise UsageError(f"{printable(str(path))} is what is reported on: name another output")
     chosen = _format(format_, output)
+    inputs.announce(path)
     memory.keep_freed_memory()
     document = _report(name, number, path, families, given)
     made = _text(document, chosen, path, is_file=target is not None)

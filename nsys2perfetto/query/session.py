@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 
 from nsys2perfetto.errors import EngineError, OutputError, QueryError, TraceError, UsageError
-from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys import exporting, source
 from nsys2perfetto.nsys.source import printable
 from nsys2perfetto.query import cells, locate, package
 from nsys2perfetto.query import engine as engine_process
@@ -53,8 +53,8 @@ def open_trace(
             print(trace.steps())
 
     Args:
-        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or an nsys SQLite export, which
-            is converted to a temporary file first.
+        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or a capture (an nsys SQLite
+            export or report), which is converted to a temporary file first.
         engine: The `trace_processor_shell` to use, v55 or later. If None: the one that the
             environment variable NSYS2PERFETTO_ENGINE names, the one on the PATH, or else the one
             that the package `perfetto` downloads once.
@@ -231,7 +231,7 @@ def _is_capture(path: Path) -> bool:
         reason = getattr(error, "strerror", None) or "no file can have this name"
         raise TraceError(f"{shown}: cannot read it: {reason}") from None
     if head == source.SQLITE_MAGIC or path.suffix.lower() in _NEVER_TRACES:
-        source.check(path)
+        exporting.check(path)
         return True
     if not head:
         raise TraceError(f"{shown} is empty: write the trace again")
