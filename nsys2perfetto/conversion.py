@@ -163,6 +163,7 @@ def _run(
         reading.memory, reading.memory_pools, reading.gpus, tracks, selection.start
     )
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
+    facts["kernels"] = len(reading.work["kernel"])
     part = found.part
     if part is not None:
         facts["steps"] = f"{part.first}..{part.last}"

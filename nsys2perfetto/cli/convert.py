@@ -112,15 +112,7 @@ def command(
     force: bool,
     quiet: bool,
     verbose: bool,
-    start: int | None,
-    end: int | None,
-    span: tuple[int | None, int | None] | None,
-    steps: tuple[int | None, int | None] | None,
-    pids: tuple[int, ...],
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    lean: bool,
-    **annotations: Any,
+    **given: Any,
 ) -> None:
     """Convert Nsight Systems captures to native Perfetto traces.
 
@@ -130,15 +122,7 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other: choose one")
-    if steps is not None:
-        others = {"--range": span, "--start": start, "--end": end}
-        given = [name for name, value in others.items() if value is not None]
-        given += ["--no-steps"] * annotations["no_steps"]
-        if given:
-            raise UsageError(f"--steps and {given[0]} contradict each other: choose one")
-    start, end = _time_range(start, end, span)
-    check(annotations)
-    request = Request(start, end, pids, only, skip, lean, steps)
+    request = requested(given)
     failed = False
     jobs = outputs.plan(captures, output)
     for number, (capture, target) in enumerate(jobs):
@@ -147,7 +131,7 @@ def command(
                 capture,
                 target,
                 request,
-                annotations,
+                given,
                 force=force,
                 quiet=quiet,
                 verbose=verbose,
@@ -162,6 +146,44 @@ def command(
             _print([""] * (number > 0) + text)
     if failed:
         ctx.exit(EXIT_FAILURE)
+
+
+def shaping_options() -> list[click.Parameter]:
+    """The options that shape a trace, for other commands that convert captures."""
+    own = ("captures", "output", "force", "quiet", "verbose")
+    return [option for option in command.params if option.name not in own]
+
+
+def requested(given: dict[str, Any]) -> Request:
+    """The part of a capture that the options ask for.
+
+    Raises:
+        UsageError: They contradict each other.
+    """
+    steps, span = given["steps"], given["span"]
+    if steps is not None:
+        others = {"--range": span, "--start": given["start"], "--end": given["end"]}
+        used = [name for name, value in others.items() if value is not None]
+        used += ["--no-steps"] * given["no_steps"]
+        if used:
+            raise UsageError(f"--steps and {used[0]} contradict each other: choose one")
+    start, end = _time_range(given["start"], given["end"], span)
+    check(given)
+    return Request(start, end, given["pids"], given["only"], given["skip"], given["lean"], steps)
+
+
+def arguments(request: Request, given: dict[str, Any]) -> dict[str, Any]:
+    """The same options, checked by `requested`, as `nsys2perfetto.convert` takes them."""
+    return {
+        "start": request.start,
+        "end": request.end,
+        "pids": request.pids,
+        "only": request.only,
+        "skip": request.skip,
+        "annotate": build(given, request.lean),
+        "lean": request.lean,
+        "steps": request.steps,
+    }
 
 
 def _time_range(
@@ -180,7 +202,7 @@ def _convert(
     capture: Path,
     target: Path,
     request: Request,
-    annotations: dict[str, Any],
+    given: dict[str, Any],
     *,
     force: bool,
     quiet: bool,
@@ -200,15 +222,8 @@ def _convert(
             capture,
             target,
             force=force,
-            start=request.start,
-            end=request.end,
-            pids=request.pids,
-            only=request.only,
-            skip=request.skip,
-            annotate=build(annotations, request.lean),
-            lean=request.lean,
-            steps=request.steps,
             progress=progress,
+            **arguments(request, given),
         )
     return summary.lines(result, request, progress.seconds if verbose else None)
 
