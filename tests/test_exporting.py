@@ -28,6 +28,7 @@ def report(tmp_path, monkeypatch):
     """A report, an nsys for it on the PATH, and a folder of its own for what is temporary."""
     programs = fake_nsys.install(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(exporting, "PROGRAM", "nsys")
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "work").mkdir()

@@ -51,7 +51,7 @@ _NS = 10**9
     metavar="TIME",
     help="Give up if no browser has fetched the trace until then.",
 )
-@click.option("--stay", is_flag=True, help="Serve until Ctrl-C: for several tabs, or reloading.")
+@click.option("--stay", is_flag=True, help="Serve until Ctrl-C, so that the link works again.")
 def command(
     *,
     path: Path,
