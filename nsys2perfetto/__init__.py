@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "convert",
     "inspect",
+    "open_in_ui",
     "open_trace",
 ]
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nsys2perfetto.errors import Nsys2PerfettoError
     from nsys2perfetto.inspection import inspect
     from nsys2perfetto.query.session import Trace, open_trace
+    from nsys2perfetto.viewer.viewing import open_in_ui
 
 
 def __getattr__(name: str) -> object:
@@ -39,6 +41,7 @@ def __getattr__(name: str) -> object:
 
     homes = {"convert": "conversion", "inspect": "inspection", "Nsys2PerfettoError": "errors"}
     homes |= {"open_trace": "query.session", "Trace": "query.session"}
+    homes |= {"open_in_ui": "viewer.viewing"}
     if name in homes:
         return getattr(importlib.import_module(f"nsys2perfetto.{homes[name]}"), name)
     raise AttributeError(f"module 'nsys2perfetto' has no attribute {name!r}")

@@ -20,7 +20,7 @@ from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.model import Model, read
-from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys import exporting
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
 from nsys2perfetto.reading import Progress, Reading
@@ -77,10 +77,12 @@ def convert(
     compat: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Converts an export of nsys to a Perfetto trace.
+    """Converts an nsys capture to a Perfetto trace.
 
     Args:
-        capture: The `.sqlite` file, or the folder of Parquet or Arrow files; it is only read.
+        capture: The export (an SQLite file, or a folder of Parquet or Arrow files), which is only
+            read; or the report (`.nsys-rep`), which the nsys on the PATH exports to a temporary
+            file.
         output: Where the trace goes: a file, compressed if its name ends in `.gz`, or a folder that
             exists. Beside the capture, with the suffix `.pftrace`, where not given.
         force: Overwrite `output` where it exists.
@@ -107,7 +109,7 @@ def convert(
     """
     families = _chosen(only, skip)
     path = Path(capture)
-    source.check(path)
+    exporting.check(path)
     [(path, target)] = outputs.plan([path], None if output is None else os.fspath(output))
     outputs.check(target, force)
     selection = Selection(start, end, frozenset(pids))
@@ -116,7 +118,8 @@ def convert(
     detail = lean if isinstance(lean, Detail) else LEAN if lean else FULL
     if annotate is None:
         annotate = AnnotationOptions(min_gap=MIN_GAP if detail.gaps else LEAN_MIN_GAP)
-    with Capture(path) as opened:
+    progress = progress or (lambda *_: None)
+    with exporting.exported(path, progress) as export, Capture(export) as opened:
         try:
             with TraceWriter(target) as out:
                 result = _run(
@@ -128,10 +131,10 @@ def convert(
                     steps,
                     compat,
                     out,
-                    progress or (lambda *_: None),
+                    progress,
                 )
                 opened.check_unchanged()
-            return result.of_size(target.stat().st_size)
+            return result.of(exporting.shown(path, export), target.stat().st_size)
         except OSError as error:
             raise outputs.failure(target, error) from None
 
@@ -180,6 +183,7 @@ def _run(
         reading.memory, reading.memory_pools, reading.gpus, tracks, selection.start
     )
     facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
+    facts["kernels"] = len(reading.work["kernel"])
     part = found.part
     if part is not None:
         facts["steps"] = f"{part.first}..{part.last}"

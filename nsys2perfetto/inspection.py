@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from nsys2perfetto import notes
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.nsys import gpus, metadata, processes
+from nsys2perfetto.nsys import exporting, gpus, metadata, processes
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.ids import pid_of, tid_of
 from nsys2perfetto.nsys.metadata import Message
 from nsys2perfetto.nsys.text import StringTable
+from nsys2perfetto.reading import Progress
 from nsys2perfetto.result import CaptureInfo, FamilyCount, GpuInfo
 from nsys2perfetto.tables import TABLES, not_shown, tables_of
 from nsys2perfetto.tables import span as span_of
@@ -46,19 +47,22 @@ class Inspection:
     """Tables of events that no family shows, and their rows."""
 
 
-def inspect(capture: str | Path) -> Inspection:
+def inspect(capture: str | Path, progress: Progress | None = None) -> Inspection:
     """Tells what is inside a capture.
 
     Args:
-        capture: The `.sqlite` file, or the folder of Parquet or Arrow files; it is only read.
+        capture: The export, which is only read; or the report, see `convert`.
+        progress: Called now and then while nsys exports a report.
 
     Raises:
         CaptureError: The capture cannot be read.
     """
-    with Capture(capture) as opened:
+    path = Path(capture)
+    with exporting.exported(path, progress) as export, Capture(export) as opened:
         found = _inspect(opened)
         opened.check_unchanged()
-        return found
+        info = replace(found.capture, path=exporting.shown(path, export))
+        return replace(found, capture=info)
 
 
 def _inspect(capture: Capture) -> Inspection:

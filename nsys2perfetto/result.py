@@ -66,8 +66,9 @@ class CaptureInfo:
     """What a capture is; nothing here names the machine or its user."""
 
     path: Path
+    """The SQLite export; the report (`.nsys-rep`) if nsys exported it for us."""
     size: int
-    """Bytes."""
+    """Bytes of the SQLite export."""
     nsys_version: str | None
     """Of the nsys that exported the file; None before 2022."""
     schema_version: str | None
@@ -119,9 +120,9 @@ class Conversion:
     part: StepPart | None = None
     """The steps that the trace is limited to; None where it is not."""
 
-    def of_size(self, size: int) -> Conversion:
-        """The same with the size of the file, which is known once it is closed."""
-        return replace(self, output_size=size)
+    def of(self, capture: Path, size: int) -> Conversion:
+        """The same with what the user calls the capture, and with the size of the closed trace."""
+        return replace(self, capture=replace(self.capture, path=capture), output_size=size)
 
     @property
     def events_read(self) -> int:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
 
+from nsys2perfetto.nsys import exporting
 from tests.engine.locate import (
     REPOSITORY,
     EngineMissingError,
@@ -31,6 +32,12 @@ OpenTrace = Callable[..., AbstractContextManager[TraceProcessor]]
 
 CAPTURES = Path(os.environ.get("NSYS2PERFETTO_CAPTURES", REPOSITORY / ".." / "shared" / "captures"))
 """Real nsys exports, where this machine has some; the project's own tests do without."""
+
+
+@pytest.fixture(autouse=True)
+def no_nsys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What commands make of a report must not depend on whether the machine has nsys."""
+    monkeypatch.setattr(exporting, "PROGRAM", "no-nsys-for-tests")
 
 
 @pytest.fixture(scope="session")

@@ -282,6 +282,7 @@ def test_the_compute_capabilities_are_those_of_the_code():
     [
         ("convert", "convert"),
         ("info", "info"),
+        ("open", "open"),
         ("report", "report"),
         ("query", "query"),
         ("compare", "compare"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, terminal
+from nsys2perfetto.cli import failures, inputs, terminal
 from nsys2perfetto.cli.annotations import build, check, step_options
 from nsys2perfetto.cli.options import one
 from nsys2perfetto.cli.progress import Progress
@@ -126,6 +126,7 @@ def command(
         for file in (before, after):
             if outputs.same(file, target):
                 raise UsageError(f"{printable(str(file))} is compared: name another output with -o")
+    inputs.announce(before, after)
     comparison = _compare(before, after, engine, steps, full_names, kernel_families)
     _write(_shown(comparison, before, after, chosen, section, top, target), target)
     if fail_above is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, memory, summary, terminal
+from nsys2perfetto.cli import failures, inputs, memory, summary, terminal
 from nsys2perfetto.cli.annotations import annotation_options, build, check
 from nsys2perfetto.cli.options import (
     many,
@@ -26,7 +26,7 @@ from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.cli.summary import Request
 from nsys2perfetto.errors import EXIT_FAILURE, UsageError
 from nsys2perfetto.families import FAMILIES
-from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys import exporting
 
 
 @click.command(
@@ -118,33 +118,17 @@ def command(
     force: bool,
     quiet: bool,
     verbose: bool,
-    start: int | None,
-    end: int | None,
-    span: tuple[int | None, int | None] | None,
-    steps: tuple[int | None, int | None] | None,
-    pids: tuple[int, ...],
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    lean: bool,
-    compat: bool,
-    **annotations: Any,
+    **given: Any,
 ) -> None:
     """Convert Nsight Systems captures to native Perfetto traces.
 
-    Get CAPTURE with `nsys export --type=sqlite REPORT.nsys-rep` (or parquetdir, or arrowdir); open
-    the trace by dragging it into https://ui.perfetto.dev. Captures are only ever read.
+    CAPTURE is what `nsys export --type=sqlite REPORT.nsys-rep` writes (or parquetdir, or
+    arrowdir), or the report itself where nsys is on the PATH. Captures are only ever read. See
+    the trace with `nsys2perfetto open`, or drag it into https://ui.perfetto.dev.
     """
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other: choose one")
-    if steps is not None:
-        others = {"--range": span, "--start": start, "--end": end}
-        given = [name for name, value in others.items() if value is not None]
-        given += ["--no-steps"] * annotations["no_steps"]
-        if given:
-            raise UsageError(f"--steps and {given[0]} contradict each other: choose one")
-    start, end = _time_range(start, end, span)
-    check(annotations)
-    request = Request(start, end, pids, only, skip, lean, steps, compat)
+    request = requested(given)
     failed = False
     jobs = outputs.plan(captures, output)
     for number, (capture, target) in enumerate(jobs):
@@ -153,7 +137,7 @@ def command(
                 capture,
                 target,
                 request,
-                annotations,
+                given,
                 force=force,
                 quiet=quiet,
                 verbose=verbose,
@@ -168,6 +152,54 @@ def command(
             _print([""] * (number > 0) + text)
     if failed:
         ctx.exit(EXIT_FAILURE)
+
+
+def shaping_options() -> list[click.Parameter]:
+    """The options that shape a trace, for other commands that convert captures."""
+    own = ("captures", "output", "force", "quiet", "verbose")
+    return [option for option in command.params if option.name not in own]
+
+
+def requested(given: dict[str, Any]) -> Request:
+    """The part of a capture that the options ask for.
+
+    Raises:
+        UsageError: They contradict each other.
+    """
+    steps, span = given["steps"], given["span"]
+    if steps is not None:
+        others = {"--range": span, "--start": given["start"], "--end": given["end"]}
+        used = [name for name, value in others.items() if value is not None]
+        used += ["--no-steps"] * given["no_steps"]
+        if used:
+            raise UsageError(f"--steps and {used[0]} contradict each other: choose one")
+    start, end = _time_range(given["start"], given["end"], span)
+    check(given)
+    return Request(
+        start,
+        end,
+        given["pids"],
+        given["only"],
+        given["skip"],
+        given["lean"],
+        steps,
+        given["compat"],
+    )
+
+
+def arguments(request: Request, given: dict[str, Any]) -> dict[str, Any]:
+    """The same options, checked by `requested`, as `nsys2perfetto.convert` takes them."""
+    return {
+        "start": request.start,
+        "end": request.end,
+        "pids": request.pids,
+        "only": request.only,
+        "skip": request.skip,
+        "annotate": build(given, request.lean),
+        "lean": request.lean,
+        "steps": request.steps,
+        "compat": request.compat,
+    }
 
 
 def _time_range(
@@ -186,15 +218,17 @@ def _convert(
     capture: Path,
     target: Path,
     request: Request,
-    annotations: dict[str, Any],
+    given: dict[str, Any],
     *,
     force: bool,
     quiet: bool,
     verbose: bool,
 ) -> list[str]:
     """Converts one capture; returns the lines of its summary."""
-    source.check(capture)  # before what is wrong with the output, and before the heavy imports
+    exporting.check(capture)  # before what is wrong with the output, and before the heavy imports
     outputs.check(target, force)
+    if not quiet:
+        inputs.announce(capture)
     memory.keep_freed_memory()
     import nsys2perfetto  # noqa: PLC0415 - numpy, polars and perfetto come with its `convert`
 
@@ -204,16 +238,8 @@ def _convert(
             capture,
             target,
             force=force,
-            start=request.start,
-            end=request.end,
-            pids=request.pids,
-            only=request.only,
-            skip=request.skip,
-            annotate=build(annotations, request.lean),
-            lean=request.lean,
-            steps=request.steps,
-            compat=request.compat,
             progress=progress,
+            **arguments(request, given),
         )
     return summary.lines(result, request, progress.seconds if verbose else None)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import click
 
-from nsys2perfetto.cli import failures, overview
+from nsys2perfetto.cli import failures, inputs, overview, terminal
+from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.errors import EXIT_FAILURE
-from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys import exporting
 
 
 @click.command(
@@ -32,10 +35,13 @@ def command(ctx: click.Context, captures: tuple[Path, ...], as_json: bool, verbo
     failed = False
     for number, capture in enumerate(captures):
         try:
-            source.check(capture)  # before the heavy imports
+            exporting.check(capture)  # before the heavy imports
             import nsys2perfetto  # noqa: PLC0415 - numpy and polars come with its `inspect`
 
-            found = nsys2perfetto.inspect(capture)
+            inputs.announce(capture)
+            visible = terminal.is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+            with Progress(capture.name, visible) as progress:
+                found = nsys2perfetto.inspect(capture, progress)
             text = [""] * (number > 0) + overview.lines(found, verbose)
             objects.append(overview.as_json(found))
         except Exception as error:

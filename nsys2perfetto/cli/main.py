@@ -20,6 +20,7 @@ DEFAULT = "convert"
 COMMANDS = {
     "convert": "Write a Perfetto trace of each capture (the default command).",
     "info": "Tell what is inside a capture, without converting it.",
+    "open": "Show a trace, or a capture, in Perfetto's UI.",
     "report": "Tell where the time goes: one page, or a single table.",
     "query": "Ask a trace or a capture with SQL.",
     "compare": "Tell what changed between two captures or traces.",
@@ -30,6 +31,7 @@ EXAMPLES = """\
 nsys2perfetto trace.sqlite                  writes trace.pftrace
 nsys2perfetto trace.sqlite -o out.pftrace.gz --force
 nsys2perfetto trace.sqlite --range 1.5s:2s --skip osrt
+nsys2perfetto open trace.sqlite             shows it in the browser
 nsys2perfetto run1.sqlite run2.sqlite -o traces/
 nsys2perfetto info trace.sqlite             tells what is inside
 nsys2perfetto report trace.sqlite           where the time goes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, memory, terminal, text
+from nsys2perfetto.cli import failures, inputs, memory, terminal, text
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.errors import EXIT_FAILURE, QueryError, UsageError
 from nsys2perfetto.nsys.source import printable
@@ -94,6 +94,7 @@ def command(
     if target is not None and outputs.same(trace, target):
         raise UsageError(f"{printable(str(trace))} is what is asked: name another output with -o")
     statements = _sql(sql, sql_file)
+    inputs.announce(trace)
     try:
         frame = _ask(trace, statements, engine)
     except QueryError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import memory, terminal
+from nsys2perfetto.cli import inputs, memory, terminal
 from nsys2perfetto.cli.annotations import build, check, step_options
 from nsys2perfetto.cli.options import many, one, parse_pids, parse_range, parse_time
 from nsys2perfetto.cli.progress import Progress
@@ -131,6 +131,7 @@ def command(
         if outputs.same(path, target):
             raise UsageError(f"{printable(str(path))} is what is reported on: name another output")
     chosen = _format(format_, output)
+    inputs.announce(path)
     memory.keep_freed_memory()
     if html is not None:
         _write_page(Path(html), _html(path, families, given))

@@ -30,7 +30,8 @@ _LOCK_BYTES = (0x40000000, 512)
 _F_OFD_GETLK = 36
 """fcntl command of Linux: asks for a lock in the way without taking one."""
 
-_REPORTS = (".nsys-rep", ".qdrep")
+REPORTS = (".nsys-rep", ".qdrep")
+"""What nsys calls its reports; the second before 2021.4. See `exporting`."""
 _COMPRESSED = {
     b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz",
     b"BZh": "bzip2", b"7z\xbc\xaf": "7z",
@@ -107,12 +108,15 @@ def _similar(path: Path) -> str:
 def _not_sqlite(path: Path, head: bytes) -> str:
     name = _shown(path)
     suffix = path.suffix.lower()
-    if suffix in _REPORTS:
+    if suffix in REPORTS:
         export = path.with_suffix(".sqlite")
         if os.path.isfile(export):  # noqa: PTH113 - the method raises on names that are too long
             return f"{name} is an nsys report: convert its SQLite export {_shown(export)} instead"
         command = f"nsys export --type=sqlite --output={_quoted(export)} {_quoted(path)}"
-        return f"{name} is an nsys report, not its SQLite export: run `{command}` first"
+        return (
+            f"{name} is an nsys report, not its SQLite export: run `{command}` first, or put nsys "
+            f"on the PATH"
+        )
     if suffix == ".qdstrm":
         return f"{name} is unprocessed: make a report of it with QdstrmImporter, and export that"
     for magic, kind in _COMPRESSED.items():

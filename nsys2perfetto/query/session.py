@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
+from nsys2perfetto import outputs
 from nsys2perfetto.errors import EngineError, OutputError, QueryError, TraceError, UsageError
-from nsys2perfetto.nsys import folder, source
+from nsys2perfetto.nsys import exporting, folder, source
 from nsys2perfetto.nsys.source import printable
 from nsys2perfetto.query import cells, locate, package
 from nsys2perfetto.query import engine as engine_process
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nsys2perfetto.annotation import AnnotationOptions
     from nsys2perfetto.query.engine import Engine
     from nsys2perfetto.reading import Progress
+    from nsys2perfetto.result import Conversion
 
 _NEVER_TRACES = (".nsys-rep", ".qdrep", ".qdstrm", ".sqlite", ".sqlite3", *folder.EXTENSIONS)
 """What captures are called: of such a file the user wants to know why it is none."""
@@ -53,8 +55,8 @@ def open_trace(
             print(trace.steps())
 
     Args:
-        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or an export of nsys (SQLite
-            file, folder of Parquet or Arrow files), which is converted to a temporary file first.
+        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or a capture (an export or report
+            of nsys, see `convert`), which is converted to a temporary file first.
         engine: The `trace_processor_shell` to use, v55 or later. If None: the one that the
             environment variable NSYS2PERFETTO_ENGINE names, the one on the PATH, or else the one
             that the package `perfetto` downloads once.
@@ -73,20 +75,20 @@ def open_trace(
     path = Path(path)
     options: dict[str, Any] = {"start": start, "end": end, "pids": pids, "only": only}
     options |= {"skip": skip, "annotate": annotate}
-    is_capture = _is_capture(path)
+    from_capture = is_capture(path)
     given = [name for name, value in options.items() if value or value == 0]
-    if given and not is_capture:
+    if given and not from_capture:
         raise UsageError(
             f"{printable(str(path))} is a trace already: {' and '.join(given)} can only be chosen "
             f"where a capture is converted"
         )
     shell = locate.find(engine)
-    if not is_capture:
+    if not from_capture:
         return Trace(*launch(shell, path))
     folder = Path(tempfile.mkdtemp(prefix="nsys2perfetto-"))
     try:
-        trace = _converted(path, folder, {**options, "progress": progress})
-        return Trace(*launch(shell, trace, folder))
+        result = convert_into(folder, path, {**options, "progress": progress})
+        return Trace(*launch(shell, result.output, folder))
     finally:
         # The engine has read it all.
         shutil.rmtree(folder, ignore_errors=True)
@@ -208,8 +210,8 @@ def _forget(backend: Any) -> None:
         connection.close()
 
 
-def _is_capture(path: Path) -> bool:
-    """Whether it is an SQLite file or a folder; else it must be one that may be a trace.
+def is_capture(path: Path) -> bool:
+    """Whether it is an export or a report of nsys; else it must be one that may be a trace.
 
     Raises:
         CaptureError: It is a capture, or was meant to be one, and cannot be read.
@@ -232,19 +234,25 @@ def _is_capture(path: Path) -> bool:
         reason = getattr(error, "strerror", None) or "no file can have this name"
         raise TraceError(f"{shown}: cannot read it: {reason}") from None
     if head == source.SQLITE_MAGIC or path.suffix.lower() in _NEVER_TRACES:
-        source.check(path)
+        exporting.check(path)
         return True
     if not head:
         raise TraceError(f"{shown} is empty: write the trace again")
     return False
 
 
-def _converted(capture: Path, folder: Path, options: dict[str, Any]) -> Path:
-    """Writes the trace of a capture into a folder."""
+def convert_into(folder: Path, capture: Path, options: dict[str, Any]) -> Conversion:
+    """Writes the trace of a capture into a temporary folder, under the name that it has to have.
+
+    Args:
+        folder: It is there and empty.
+        capture: A capture, or a report of nsys.
+        options: Of `convert`.
+    """
     from nsys2perfetto.conversion import convert  # noqa: PLC0415 - not needed for traces
 
     try:
-        return convert(capture, folder / "capture.pftrace", **options).output
+        return convert(capture, folder / outputs.default_name(capture), **options)
     except OutputError as error:
         raise OutputError(f"{error} (the variable TMPDIR names a folder with more room)") from None
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nsys2perfetto.annotation import AnnotationOptions
-from nsys2perfetto.nsys import source
+from nsys2perfetto.nsys import exporting, source
 from nsys2perfetto.nsys.capture import Capture
 from nsys2perfetto.nsys.events import Selection
 from nsys2perfetto.query.session import open_trace
@@ -34,8 +34,8 @@ def open_source(
             print(tables.kernel_summary())
 
     Args:
-        path: An export of nsys (SQLite, or a folder of Parquet or Arrow files), which is read
-            without a trace processor, or a trace. The content decides, not the name.
+        path: A capture (an export or report of nsys, see `convert`), which is read without a trace
+            processor, or a trace. The content decides, not the name.
         engine: The trace processor for a trace, see `query.session.open_trace`.
         start, end: ns as the capture counts: only events that overlap this range. Of captures only.
         pids: Only events of these processes. Of captures only.
@@ -51,8 +51,8 @@ def open_source(
     """
     path = Path(path)
     if _is_capture(path):
-        source.check(path)
-        with Capture(path) as capture:
+        exporting.check(path)
+        with exporting.exported(path, progress) as export, Capture(export) as capture:
             selection = Selection(start, end, frozenset(pids))
             yield CaptureSource(capture, selection, annotate, progress)
             capture.check_unchanged()
@@ -63,12 +63,12 @@ def open_source(
 
 
 def _is_capture(path: Path) -> bool:
-    """Whether it is an SQLite file or a folder.
+    """Whether it is an SQLite file, a folder or a report.
 
-    So is what cannot be opened: `source.check` says why.
+    So is what cannot be opened: `exporting.check` says why.
     """
     try:
-        if not path.is_file():
+        if not path.is_file() or exporting.is_report(path):
             return True
         with path.open("rb") as file:
             return file.read(len(source.SQLITE_MAGIC)) == source.SQLITE_MAGIC

@@ -4,8 +4,9 @@ INCLUDE PERFETTO MODULE nsys._gpu_work;
 
 -- Facts, by name: versions (`nsys2perfetto_version`, `nsys_version`,
 -- `nsys_schema_version`), `session_start_utc_ns`, `time_shift_ns` (what was
--- added to all times), `gpus`, `min_gap_ns` (the shortest idle gap that has a
--- slice), `decode_steps` (where the steps come from, or why there are none).
+-- added to all times), `kernels` (their number), `gpus`, `min_gap_ns` (the
+-- shortest idle gap that has a slice), `decode_steps` (where the steps come
+-- from, or why there are none).
 CREATE PERFETTO VIEW nsys_capture(
   -- Name of the fact, without `trace_attribute.`.
   name STRING,
