@@ -19,6 +19,7 @@ from pathlib import Path
 from nsys2perfetto.cli.main import run
 from nsys2perfetto.query import package
 from samples.builder.scenarios import SCENARIOS
+from tests import cli_page
 from tests.command import another_program
 from tests.engine.locate import REPOSITORY
 from tests.sessions import in_process
@@ -204,6 +205,7 @@ def views_page():
 
 if __name__ == "__main__":
     VIEWS_PAGE.write_text(views_page(), encoding="utf-8")
+    cli_page.PAGE.write_text(cli_page.page(), encoding="utf-8")
     for page in PAGES:
         if rewrite(page):
             print(f"rewrote {name_of(page)}")
