@@ -29,6 +29,7 @@ PAGES = sorted(
     for name in (
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "protos/README.md",
         "samples/README.md",
         *(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")),
