@@ -4,19 +4,30 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 SECONDS ?= 60
 
+# Versions for development that are known to work together; `make LOCK=` takes the newest.
+LOCK ?= requirements/development.txt
+
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 DEMO := build/decode_eager.pftrace
 
+# `make test-minimum`: the oldest Python and the oldest versions of everything.
+MINIMUM := .venv-minimum
+MINIMUM_PYTHON ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
+MINIMUM_TESTS ?= tests/test_conversion.py tests/test_gpu_tracks.py tests/test_cpu_tracks.py \
+  tests/test_steps.py tests/test_gaps.py tests/test_reports.py tests/test_report_formats.py \
+  tests/test_cli.py tests/test_cli_report.py tests/test_completion.py tests/test_query_session.py
+
 # A stray variable of the caller's must not redirect what is installed or imported.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test lint format protos samples bench fuzz clean distclean
+.PHONY: help demo test lint format protos samples bench fuzz dist clean distclean
+.PHONY: dist-test test-minimum lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed ## install, convert the sample capture, say how to open the trace
 	@mkdir -p build
@@ -49,12 +60,30 @@ fuzz: $(VENV)/.installed-dev ## convert damaged captures for as long as asked: m
 	@$(RUN) -m tests.engine.fetch
 	$(RUN) -m fuzz --seconds $(SECONDS)
 
+dist: $(VENV)/.installed-dev ## build the sdist, and the wheel from it, into dist/
+	rm -rf dist
+	$(RUN) -m build
+
+dist-test: dist ## install the wheel into empty environments and use it (pip; pipx and uv if there)
+	@$(RUN) -m tests.engine.fetch
+	$(RUN) -m tests.installation dist
+
+test-minimum: $(VENV)/.installed-dev $(MINIMUM)/.installed ## test with the lowest versions that are declared
+	@$(RUN) -m tests.engine.fetch
+	NSYS2PERFETTO_TEST_ENGINE=$$($(RUN) -c 'from tests import sessions; print(sessions.engine_program())') \
+	PERFETTO_TP_WASM=$${PERFETTO_TP_WASM:-$(CURDIR)/.cache/trace_processor.wasm} \
+	  $(MINIMUM)/bin/python -m pytest -n 2 -p no:cacheprovider $(PYTEST_ARGS) $(MINIMUM_TESTS)
+
+lock: ## write requirements/development.txt anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --upgrade --quiet \
+	  --no-emit-index-url --no-annotate --no-header --output-file requirements/development.txt
+
 clean: ## remove what was built
 	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## the same, and the environment and the test engine
-	rm -rf $(VENV) .cache
+	rm -rf $(VENV) $(MINIMUM) .cache
 
 # ---- the environment
 
@@ -62,9 +91,18 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 	$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml
-	$(PIP) install --editable '.[dev]'
+$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml $(LOCK)
+	$(PIP) install $(if $(LOCK),--constraint $(LOCK)) --editable '.[dev]' || \
+	  { echo 'make: not with the versions of $(LOCK): installing the newest ones instead' >&2; \
+	    $(PIP) install --editable '.[dev]'; }
 	@touch $(VENV)/.installed $@
+
+$(MINIMUM)/.installed: pyproject.toml requirements/minimum.txt
+	@rm -rf $(MINIMUM)
+	$(MINIMUM_PYTHON) -m venv $(MINIMUM)
+	$(MINIMUM)/bin/python -m pip --disable-pip-version-check --quiet install \
+	  --constraint requirements/minimum.txt --editable . pytest pytest-xdist hypothesis
+	@touch $@
 
 # Debian's python3 comes without ensurepip, which venv needs: virtualenv or pip help out.
 $(VENV)/.created:

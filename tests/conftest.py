@@ -21,7 +21,6 @@ from tests.engine.locate import (
     wasm_path,
 )
 from tests.engine.wasm import OldTraceProcessor
-from tests.engine.wasm import TraceProcessor as WasmTraceProcessor
 
 # The machine may be busy: a slow example is no failure.
 settings.register_profile("patient", deadline=None)
@@ -66,6 +65,9 @@ def open_trace(engine_shell: str | None) -> OpenTrace:
             bin_path=engine_shell, add_sql_packages=[str(package) for package in sql_packages]
         )
         if engine_shell is None:
+            # On use: a shell serves also those whose `perfetto` is too old for this.
+            from tests.engine.wasm import TraceProcessor as WasmTraceProcessor  # noqa: PLC0415
+
             return WasmTraceProcessor(trace=source, config=config)
         return TraceProcessor(trace=source, config=config)
 

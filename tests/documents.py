@@ -21,6 +21,7 @@ from nsys2perfetto.cli.main import run
 from nsys2perfetto.nsys import exporting
 from nsys2perfetto.query import package
 from samples.builder.scenarios import SCENARIOS
+from tests import cli_page
 from tests.command import another_program
 from tests.engine.locate import REPOSITORY
 from tests.sessions import in_process
@@ -30,6 +31,7 @@ PAGES = sorted(
     for name in (
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "protos/README.md",
         "samples/README.md",
         *(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")),
@@ -209,6 +211,7 @@ def views_page():
 
 if __name__ == "__main__":
     VIEWS_PAGE.write_text(views_page(), encoding="utf-8")
+    cli_page.PAGE.write_text(cli_page.page(), encoding="utf-8")
     for page in PAGES:
         if rewrite(page):
             print(f"rewrote {name_of(page)}")

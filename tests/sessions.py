@@ -10,7 +10,6 @@ from perfetto.trace_processor import TraceProcessorConfig
 from nsys2perfetto.query import locate, session
 from nsys2perfetto.sql import PACKAGE
 from tests.engine.locate import NODE_SHELL, installed_shell
-from tests.engine.wasm import TraceProcessor
 
 
 def engine_program():
@@ -26,6 +25,8 @@ def in_process():
         with mock.patch.dict("os.environ", {locate.VARIABLE: shell}):
             yield
         return
+    # On use: a shell serves also those whose `perfetto` is too old for this.
+    from tests.engine.wasm import TraceProcessor  # noqa: PLC0415
 
     def launch(_shell, trace, _folder=None):
         config = TraceProcessorConfig(add_sql_packages=[str(PACKAGE)])

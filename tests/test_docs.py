@@ -1,6 +1,8 @@
 """The documentation says what is true: what it shows is run, what it lists is compared."""
 
+import inspect
 import re
+from collections.abc import Sequence
 
 import click
 import pytest
@@ -8,7 +10,7 @@ import pytest
 import nsys2perfetto
 from nsys2perfetto import errors
 from nsys2perfetto.analysis import gaps, kernel_families, markers, occupancy
-from nsys2perfetto.cli.main import commands
+from nsys2perfetto.cli.main import COMMANDS, commands
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.protos import extensions_pb2 as ext
 from nsys2perfetto.query import package
@@ -17,7 +19,7 @@ from nsys2perfetto.sql import PACKAGE
 from nsys2perfetto.tables import TABLES
 from nsys2perfetto.tracks import call_tables
 from samples.builder.scenarios import SCENARIOS
-from tests import documents, manual_sql
+from tests import cli_page, documents, manual_sql
 from tests.documents import PAGES, REPOSITORY, name_of, quoted, tables
 from tests.engine import query
 from tests.sessions import in_process
@@ -277,33 +279,36 @@ def test_the_compute_capabilities_are_those_of_the_code():
     assert sorted(known) == sorted(occupancy._TABLE)
 
 
-@pytest.mark.parametrize(
-    ("section", "command"),
-    [
-        ("convert", "convert"),
-        ("info", "info"),
-        ("open", "open"),
-        ("report", "report"),
-        ("query", "query"),
-        ("compare", "compare"),
-        ("Without a command", None),
-    ],
-)
-def test_every_option_is_documented(section, command):
-    with click.Context(commands) as context:
-        found = commands.get_command(context, command) if command else commands
-        options = {
-            name
-            for parameter in found.get_params(context)
-            if isinstance(parameter, click.Option)
-            for name in (*parameter.opts, *parameter.secondary_opts)
-        }
+def test_every_option_is_documented():
+    assert cli_page.has_all()
+    assert cli_page.PAGE.read_text(encoding="utf-8") == cli_page.page(), (
+        "if this is meant, run `python -m tests.documents`"
+    )
     page = CLI_PAGE.read_text(encoding="utf-8")
-    [text] = re.findall(rf"^## {section}\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    for name in COMMANDS:
+        [text] = re.findall(rf"^## {name}\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+        assert f"<!-- options of {name} -->" in text
+    with click.Context(commands) as context:
+        own = {name for parameter in commands.get_params(context) for name in parameter.opts}
+    [text] = re.findall(r"^## Without a command\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     documented = {
         name.split(" ")[0] for cells in tables(text, "option") for name in quoted(cells[0])
     }
-    assert documented == options | {"-h", "--help"}
+    assert documented == own | {"-h", "--help"}
+
+
+def test_every_public_name_is_documented():
+    """Those of the package, its sessions and its results, each with a docstring of its own."""
+    page = PYTHON_PAGE.read_text(encoding="utf-8") + (REPOSITORY / "README.md").read_text("utf-8")
+    for name in nsys2perfetto.__all__:
+        assert f"`{name}" in page or f"nsys2perfetto.{name}" in page, name
+        assert name == "__version__" or inspect.getdoc(getattr(nsys2perfetto, name)), name
+    for owner in (nsys2perfetto.Trace, Result):
+        inherited = set(dir(Sequence)) if issubclass(owner, Sequence) else set()
+        public = {name for name in dir(owner) if not name.startswith("_")} - inherited
+        for name in public:
+            assert re.search(rf"`(trace\.|result\.|first\.)?{name}\b", page), (owner, name)
+            assert inspect.getdoc(getattr(owner, name)), (owner, name)
 
 
 def test_the_reference_of_the_views_is_current():
@@ -342,8 +347,8 @@ def test_the_map_of_the_package_is_complete():
 
 
 def test_make_targets_exist():
-    targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        named = re.findall(r"^make (\w+)|`make (\w+)`", text, re.MULTILINE)
+        named = re.findall(r"^make ([\w-]+)|`make ([\w-]+)`", text, re.MULTILINE)
         assert {a or b for a, b in named} <= targets, name_of(page)

@@ -13,6 +13,12 @@ from nsys2perfetto.errors import UsageError
 if TYPE_CHECKING:
     from nsys2perfetto.annotation import AnnotationOptions
 
+STEPS_AND_GAPS = "Steps, gaps and counters"
+"""Section of these options in a command's help."""
+
+OF_STEPS = ("step_kernels", "step_nvtx", "step_graph", "no_steps", "warmup", "min_gap")
+"""Names of the parameters that `step_options` adds."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _STEP_OPTIONS = (
@@ -56,7 +62,11 @@ _TRACE_OPTIONS = (
         metavar="TIME",
         help="Width of the windows of Utilization and its like. Default: chosen by the step time.",
     ),
-    click.option("--no-counters", is_flag=True, help="No computed counters."),
+    click.option(
+        "--no-counters",
+        is_flag=True,
+        help="No computed counters; steps per second, memory and GPU metrics stay.",
+    ),
 )
 
 

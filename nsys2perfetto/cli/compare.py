@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, inputs, terminal
-from nsys2perfetto.cli.annotations import build, check, step_options
+from nsys2perfetto.cli import completing, failures, inputs, terminal
+from nsys2perfetto.cli.annotations import OF_STEPS, STEPS_AND_GAPS, build, check, step_options
+from nsys2perfetto.cli.help import Command
 from nsys2perfetto.cli.options import one
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.errors import Nsys2PerfettoError, UsageError
@@ -47,10 +48,19 @@ def _parse_percent(text: str) -> float:
     return number
 
 
-@click.command(
-    "compare",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+_HELP = {
+    "Output": ("format_", "section", "top", "full_names", "fail_above", "output", "force"),
+    STEPS_AND_GAPS: OF_STEPS,
+}
+_EXAMPLES = """\
+nsys2perfetto compare before.sqlite after.sqlite
+nsys2perfetto compare before.sqlite after.sqlite --section kernels --top 5
+nsys2perfetto compare before.sqlite after.sqlite --fail-above 5
+nsys2perfetto compare before.sqlite after.sqlite -o changes.md
+"""
+
+
+@click.command("compare", cls=Command, sections=_HELP, examples=_EXAMPLES)
 @click.argument("before", metavar="BEFORE", type=click.Path(path_type=Path))
 @click.argument("after", metavar="AFTER", type=click.Path(path_type=Path))
 @click.option(
@@ -87,11 +97,18 @@ def _parse_percent(text: str) -> float:
     "more than this.",
 )
 @step_options
-@click.option("-o", "--output", metavar="FILE", help="Write to a file instead of standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=completing.files,
+    help="Write to a file instead of standard output.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option(
     "--engine",
     metavar="PATH",
+    shell_complete=completing.files,
     help="The trace_processor_shell for traces, v55 or later; captures need none. Default: "
     "$NSYS2PERFETTO_ENGINE, one on the PATH, or else one that is downloaded once.",
 )

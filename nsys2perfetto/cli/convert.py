@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, inputs, memory, summary, terminal
-from nsys2perfetto.cli.annotations import annotation_options, build, check
+from nsys2perfetto.cli import completing, failures, inputs, memory, summary, terminal
+from nsys2perfetto.cli.annotations import OF_STEPS, STEPS_AND_GAPS, annotation_options, build, check
+from nsys2perfetto.cli.help import Command
 from nsys2perfetto.cli.options import (
     many,
     one,
@@ -28,11 +29,23 @@ from nsys2perfetto.errors import EXIT_FAILURE, UsageError
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.nsys import exporting
 
+SECTIONS = {
+    "Output": ("output", "force", "quiet", "verbose"),
+    "What to take": ("start", "end", "span", "steps", "pids", "only", "skip", "lean", "compat"),
+    STEPS_AND_GAPS: (*OF_STEPS, "no_gaps", "util_window", "no_counters"),
+}
+_EXAMPLES = """\
+nsys2perfetto trace.sqlite                  writes trace.pftrace
+nsys2perfetto trace.sqlite -o out.pftrace.gz --force
+nsys2perfetto trace.sqlite --range 1.5s:2s --skip osrt
+nsys2perfetto trace.sqlite --steps 10..30   only these decode steps
+nsys2perfetto trace.sqlite --lean           smaller, for millions of kernels
+nsys2perfetto trace.sqlite --step-kernel 'argmax*' --warmup 3
+nsys2perfetto run1.sqlite run2.sqlite -o traces/
+"""
 
-@click.command(
-    "convert",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+
+@click.command("convert", cls=Command, sections=SECTIONS, examples=_EXAMPLES)
 @click.argument(
     "captures", metavar="CAPTURE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -40,8 +53,10 @@ from nsys2perfetto.nsys import exporting
     "-o",
     "--output",
     metavar="FILE",
+    shell_complete=completing.files,
     help="Where the trace goes: a file, compressed if its name ends in .gz, or a directory that "
-    "exists. Default: beside each capture, as CAPTURE.pftrace.",
+    "exists (of several captures it must be one). Default: beside each capture, as "
+    "CAPTURE.pftrace.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite a trace that exists.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
@@ -86,6 +101,7 @@ from nsys2perfetto.nsys import exporting
     callback=many(parse_families),
     multiple=True,
     metavar="FAMILY",
+    shell_complete=completing.families,
     help="Only these kinds of events, several with commas: " + ", ".join(FAMILIES) + ".",
 )
 @click.option(
@@ -93,7 +109,8 @@ from nsys2perfetto.nsys import exporting
     callback=many(parse_families),
     multiple=True,
     metavar="FAMILY",
-    help="All kinds of events but these, for example --skip osrt.",
+    shell_complete=completing.families,
+    help="All kinds of events but these, such as osrt.",
 )
 @click.option(
     "--lean",

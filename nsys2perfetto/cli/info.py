@@ -10,15 +10,19 @@ from pathlib import Path
 import click
 
 from nsys2perfetto.cli import failures, inputs, overview, terminal
+from nsys2perfetto.cli.help import Command
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.errors import EXIT_FAILURE
 from nsys2perfetto.nsys import exporting
 
+_EXAMPLES = """\
+nsys2perfetto info trace.sqlite             GPUs, processes, tables, messages
+nsys2perfetto info trace.sqlite -v          every thread, every message
+nsys2perfetto info run1.sqlite run2.sqlite --json
+"""
 
-@click.command(
-    "info",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+
+@click.command("info", cls=Command, examples=_EXAMPLES)
 @click.argument(
     "captures", metavar="CAPTURE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from nsys2perfetto import __version__
-from nsys2perfetto.cli import failures, terminal
+from nsys2perfetto.cli import completing, failures, terminal
+from nsys2perfetto.cli.help import Command, write_examples, write_options
 from nsys2perfetto.errors import EXIT_USAGE, UsageError
 from nsys2perfetto.nsys.source import printable
 
@@ -24,6 +26,7 @@ COMMANDS = {
     "report": "Tell where the time goes: one page, or a single table.",
     "query": "Ask a trace or a capture with SQL.",
     "compare": "Tell what changed between two captures or traces.",
+    "completion": "Print the script that completes words in bash, zsh or fish.",
 }
 """Name to one line of help. Each is the object `command` of the module `cli/NAME.py`."""
 
@@ -48,24 +51,35 @@ class Commands(click.Group):
         """Names in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Command | None:
         """Imports the file of a command."""
         if cmd_name not in COMMANDS:
             return None
         command = importlib.import_module(f"{__package__}.{cmd_name}").command
-        assert isinstance(command, click.Command)
+        assert isinstance(command, Command)
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts the default command's name before arguments that name none."""
-        if not args:
+        completes = ctx.resilient_parsing
+        if not args and not completes:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(EXIT_USAGE)
         own = [*ctx.help_option_names, "--version"]
-        if args[0] not in COMMANDS and args[0] not in own and not ctx.resilient_parsing:
-            _check_for_typo(args[0])
+        if args and args[0] not in COMMANDS and args[0] not in own:
+            if not completes:
+                _check_for_typo(args[0])
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The first word: a command, a capture, or an option of the default command."""
+        if not incomplete.startswith("-"):
+            return completing.words_or_files(COMMANDS, incomplete)
+        convert = self.get_command(ctx, DEFAULT)
+        assert convert is not None
+        found = [*super().shell_complete(ctx, incomplete), *convert.shell_complete(ctx, incomplete)]
+        return list({item.value: item for item in found}.values())
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Help for newcomers: the default command's, the other commands, examples."""
@@ -75,15 +89,10 @@ class Commands(click.Group):
         formatter.write_usage(ctx.command_path, pieces[0])
         formatter.write_usage(ctx.command_path, pieces[1], prefix="       ")
         convert.format_help_text(ctx, formatter)
-        options = [p for p in convert.get_params(ctx) if isinstance(p, click.Option)]
-        rows = [row for option in options if (row := option.get_help_record(ctx))]
-        rows.insert(-1, ("--version", "Show the version and exit."))
-        with formatter.section("Options"):
-            formatter.write_dl(rows)
+        write_options(convert, ctx, formatter, [("--version", "Show the version and exit.")])
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-        with formatter.section("Examples"):
-            formatter.write("".join(f"  {line}\n" for line in EXAMPLES.splitlines()))
+        write_examples(EXAMPLES, formatter)
 
 
 def _check_for_typo(word: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsys2perfetto.cli import convert, inputs, memory, summary, terminal, text
+from nsys2perfetto.cli.help import Command
 from nsys2perfetto.cli.options import one, parse_time
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.nsys.source import printable
@@ -20,12 +21,19 @@ if TYPE_CHECKING:
     from nsys2perfetto.viewer.viewing import Serving
 
 _NS = 10**9
+_SECTIONS = {
+    "The UI": ("no_browser", "ui", "port", "timeout", "stay"),
+    **{title: names for title, names in convert.SECTIONS.items() if title != "Output"},
+}
+_EXAMPLES = """\
+nsys2perfetto open trace.sqlite             converts it, opens a tab with it
+nsys2perfetto open trace.pftrace --no-browser
+nsys2perfetto open trace.sqlite --steps 10..30
+nsys2perfetto open trace.pftrace --ui perfetto-ui/  a UI of your own, no network
+"""
 
 
-@click.command(
-    "open",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command("open", cls=Command, sections=_SECTIONS, examples=_EXAMPLES)
 @click.argument("path", metavar="TRACE|CAPTURE", type=click.Path(path_type=Path))
 @click.option("--no-browser", is_flag=True, help="Print the link, open nothing.")
 @click.option(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import failures, inputs, memory, terminal, text
+from nsys2perfetto.cli import completing, failures, inputs, memory, terminal, text
+from nsys2perfetto.cli.help import Command
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.errors import EXIT_FAILURE, QueryError, UsageError
 from nsys2perfetto.nsys.source import printable
@@ -24,18 +25,22 @@ _EXTENSIONS = {".csv": "csv", ".json": "json", ".md": "markdown", ".parquet": "p
 _STDIN = "-"
 _AROUND = 60
 """Columns of SQL to show on each side of a mistake."""
+_EXAMPLES = """\
+nsys2perfetto query trace.pftrace "SELECT * FROM nsys_step"
+nsys2perfetto query trace.sqlite "SELECT cause, total_ns FROM nsys_gap_cause"
+nsys2perfetto query trace.pftrace --file steps.sql -o steps.parquet
+nsys2perfetto query --schema                the views and their columns
+"""
 
 
-@click.command(
-    "query",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command("query", cls=Command, examples=_EXAMPLES)
 @click.argument("trace", metavar="TRACE|CAPTURE", required=False, type=click.Path(path_type=Path))
 @click.argument("sql", metavar="[SQL]", required=False)
 @click.option(
     "--file",
     "sql_file",
     metavar="FILE",
+    shell_complete=completing.files,
     help="Read the SQL from a file; - is standard input, as it is instead of SQL.",
 )
 @click.option(
@@ -48,12 +53,14 @@ _AROUND = 60
     "-o",
     "--output",
     metavar="FILE",
+    shell_complete=completing.files,
     help="Write the rows to a file instead of standard output; compressed if it ends in .gz.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option(
     "--engine",
     metavar="PATH",
+    shell_complete=completing.files,
     help="The trace_processor_shell to use, v55 or later. Default: $NSYS2PERFETTO_ENGINE, one on "
     "the PATH, or else one that is downloaded once.",
 )
@@ -61,7 +68,7 @@ _AROUND = 60
     "--schema",
     "--list",
     is_flag=True,
-    help="List the views of the package nsys and their columns; needs no trace.",
+    help="List the views of the package nsys and their columns; needs neither trace nor engine.",
 )
 @click.pass_context
 def command(

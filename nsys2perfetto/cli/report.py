@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsys2perfetto import outputs
-from nsys2perfetto.cli import inputs, memory, terminal
-from nsys2perfetto.cli.annotations import build, check, step_options
+from nsys2perfetto.cli import completing, inputs, memory, terminal
+from nsys2perfetto.cli.annotations import OF_STEPS, STEPS_AND_GAPS, build, check, step_options
+from nsys2perfetto.cli.help import Command
 from nsys2perfetto.cli.options import many, one, parse_pids, parse_range, parse_time
 from nsys2perfetto.cli.progress import Progress
 from nsys2perfetto.cli.text import size
@@ -30,14 +31,29 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "markdown")
 _EXTENSIONS = {".csv": "csv", ".json": "json", ".md": "markdown"}
 _MORE = "Reports:\n\n\b\n" + "\n".join(f"{name:<22} {text}" for name, text in names.NAMES.items())
+_HELP = {
+    "Output": ("format_", "output", "force", "top", "full_names"),
+    "What to take": ("span", "pids", "all_gpus", "longer_than", "families"),
+    STEPS_AND_GAPS: OF_STEPS,
+}
+_EXAMPLES = """\
+nsys2perfetto report trace.sqlite           the page, the verdict first
+nsys2perfetto report step_parts trace.sqlite
+nsys2perfetto report big_gaps trace.sqlite --longer-than 100us
+nsys2perfetto report decode_step 11 trace.sqlite
+nsys2perfetto report gap_total trace.sqlite --format json
+nsys2perfetto report trace.sqlite -o report.md
+"""
 
 
-@click.command(
-    "report",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=_MORE,
+@click.command("report", cls=Command, sections=_HELP, examples=_EXAMPLES, epilog=_MORE)
+@click.argument(
+    "words",
+    metavar="[NAME] CAPTURE|TRACE",
+    nargs=-1,
+    required=True,
+    shell_complete=completing.report_words,
 )
-@click.argument("words", metavar="[NAME] CAPTURE|TRACE", nargs=-1, required=True)
 @click.option(
     "--format",
     "format_",
@@ -48,6 +64,7 @@ _MORE = "Reports:\n\n\b\n" + "\n".join(f"{name:<22} {text}" for name, text in na
     "-o",
     "--output",
     metavar="FILE",
+    shell_complete=completing.files,
     help="Write to a file instead of standard output; compressed if it ends in .gz.",
 )
 @click.option(
@@ -101,6 +118,7 @@ _MORE = "Reports:\n\n\b\n" + "\n".join(f"{name:<22} {text}" for name, text in na
 @click.option(
     "--engine",
     metavar="PATH",
+    shell_complete=completing.files,
     help="For a trace: the trace_processor_shell to use, v55 or later. Default: "
     "$NSYS2PERFETTO_ENGINE, one on the PATH, or else one that is downloaded once.",
 )

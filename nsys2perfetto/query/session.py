@@ -55,8 +55,8 @@ def open_trace(
             print(trace.steps())
 
     Args:
-        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or a capture (an export or report
-            of nsys, see `convert`), which is converted to a temporary file first.
+        path: A trace (`.pftrace`, also compressed: `.pftrace.gz`), or a capture (an export or
+            report of nsys, see `convert`), which is converted to a temporary file first.
         engine: The `trace_processor_shell` to use, v55 or later. If None: the one that the
             environment variable NSYS2PERFETTO_ENGINE names, the one on the PATH, or else the one
             that the package `perfetto` downloads once.
