@@ -11,7 +11,6 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 from nsys2perfetto import convert
 from nsys2perfetto.query import package
 from nsys2perfetto.sql import PACKAGE
-from samples.builder.scenarios import SCENARIOS
 from tests import runs
 from tests.compat_trace import (
     CompatTrace,
@@ -24,7 +23,13 @@ from tests.compat_trace import (
 from tests.engine import query
 from tests.runs import same
 
-CAPTURES = (*SCENARIOS, *runs.SAMPLES, "same_run 2020.4", "same_run 3.25.0 graph")
+CAPTURES = (
+    "negative_times", "odd_text", "empty_tables", "no_kernels", "no_cuda_at_all", "unsorted_rows",
+    "negative_global_ids", "nvtx_zoo", "nested_calls", "overlapping_calls", "zero_length",
+    "every_library", "gpu_metrics", "graph_nodes", "graph_level", "two_processes_two_gpus",
+    "eight_hundred_streams", "unified_memory", "every_copy_kind", "sync_zoo", "device_memory",
+    "overlapping_kernels", "orphans", *runs.SAMPLES, "same_run 2020.4", "same_run 3.25.0 graph",
+)  # fmt: skip
 ENGINES = ("v55", "v52")
 
 
