@@ -409,6 +409,12 @@ def test_the_public_ui_can_fetch_from_one_port_only(trace):
         pass
 
 
+def test_there_are_so_many_ports(trace):
+    for port in (-1, 65536):
+        with pytest.raises(UsageError, match="no port"), viewing.serve(trace, ui=UI, port=port):
+            pass
+
+
 def test_a_port_in_use_is_told_before_anything_is_converted(tmp_path):
     capture = write_capture(tmp_path / "a.sqlite")
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import socketserver
 import sys
 import threading
 import time
@@ -75,6 +76,11 @@ class TraceServer(ThreadingHTTPServer):
         self._sending = 0
         self._sent_whole = False
         self._quiet_since = time.monotonic()
+
+    def server_bind(self) -> None:
+        """Binds without asking the name service who 127.0.0.1 is, as `HTTPServer` would."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, self.port
 
     @property
     def port(self) -> int:
@@ -185,7 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_to_us(self) -> bool:
         """Whether the request names this host; refuses it otherwise."""
-        if self.headers.get_all("Host", []) and self.headers["Host"] in self.server.own_hosts:
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) == 1 and hosts[0] in self.server.own_hosts:
             return True
         self.send_error(HTTPStatus.FORBIDDEN)
         return False
@@ -213,11 +220,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.GONE)
             return
         with file:
-            size = self._head(file, _ANY_TYPE, allow_ui=True)
-            if with_body:
-                with self.server.sending() as done:
-                    if self._send(file, size):
-                        done()
+            if not with_body:
+                self._head(file, _ANY_TYPE, allow_ui=True)
+                return
+            with self.server.sending() as done:
+                if self._send(file, self._head(file, _ANY_TYPE, allow_ui=True)):
+                    done()
 
     def _serve_ui(self, folder: Path, with_body: bool) -> None:
         path = _within(folder, self.path)

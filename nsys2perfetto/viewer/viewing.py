@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nsys2perfetto.reading import Progress
     from nsys2perfetto.result import Conversion
 
+_LAST_PORT = 65535
 TIMEOUT = 600.0
 """Seconds to wait for a browser: enough to set up a tunnel by hand."""
 
@@ -122,6 +123,8 @@ def serve(
         port = PORT
     elif port != PORT and where.url == UI:
         raise UsageError(f"{UI} can only fetch from port {PORT}: leave --port out")
+    if not 0 <= port <= _LAST_PORT:
+        raise UsageError(f"there is no port {port}: name one from 0 to {_LAST_PORT}")
     is_capture = session.is_capture(path)
     if not is_capture and (given := _given(options)):
         raise UsageError(
