@@ -170,10 +170,11 @@ def test_conversions_in_threads(tmp_path, capture):
 
 
 def in_use():
-    """Open files, Python's objects, and bytes of memory of this process."""
+    """Open files and threads, Python's objects, and bytes of memory of this process."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     files = len(list(Path("/proc/self/fd").iterdir()))
+    files += len(list(Path("/proc/self/task").iterdir()))
     return files, len(gc.get_objects()), pages * resource.getpagesize()
 
 

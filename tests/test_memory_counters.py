@@ -275,3 +275,12 @@ def test_a_range_and_skipped_memory(open_trace):
     families = {f.family: (f.read, f.filtered) for f in without.result.families}
     assert families["memory"] == (0, 7) and families["memory_pool"] == (0, 2)
     assert not any("freed" in note for note in without.result.capture.notes)
+
+
+@pytest.mark.parametrize("start", [-1, -(1 << 61)])
+def test_a_range_that_begins_before_the_trace(open_trace, start):
+    """What is in use is shown from time 0 on: a trace has none below."""
+    run = load("device_memory", open_trace)
+    ranged = converted(run.path, open_trace, start=start)
+    assert ranged.trace.losses == []
+    assert ranged.result.time_shift_ns == 0

@@ -43,8 +43,7 @@ _COLUMNS = {
     "vmId": "int", "id": "int", "deviceId": "int", "name": "text", "chipName": "text",
     "computeMajor": "int", "computeMinor": "int", "smCount": "int", "totalMemory": "int",
     "memoryBandwidth": "int", "clockRate": "int", "l2CacheSize": "int", "busLocation": "text",
-    "uuid": "text",
-    "cuDevice": "int",
+    "uuid": "text", "cuDevice": "int",
 }  # fmt: skip
 
 

@@ -68,7 +68,8 @@ class MemoryCounters:
         """
         if begin is None:
             begin = min((int(c.time[0]) for _, c in self._curves if len(c.time)), default=None)
-        opening = begin if self.start is None else self.start
+        # A selection may begin before the trace does, which has no time below 0.
+        opening = begin if self.start is None else max(self.start, -shift)
         yield from counter_tracks.packets([_cut(t, c, opening) for t, c in self._curves], shift)
 
 
