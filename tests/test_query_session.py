@@ -402,11 +402,12 @@ def test_files_that_cannot_be_opened(tmp_path):
     (tmp_path / "empty.pftrace").touch()
     (tmp_path / "report.nsys-rep").write_bytes(b"NSYS")
     (tmp_path / "notes.sqlite").write_text("no database")
-    (tmp_path / "T.parquet").write_bytes(b"PAR1")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "T.parquet").write_bytes(b"PAR1")
     for name, error, message in (
         ("absent.pftrace", TraceError, "absent.pftrace: no such file"),
         (".", CaptureError, "is a directory without tables of nsys"),
-        ("T.parquet", CaptureError, "is one table of an export"),
+        ("one/T.parquet", CaptureError, "is one table of an export"),
         ("empty.pftrace", TraceError, "empty.pftrace is empty"),
         ("report.nsys-rep", CaptureError, "is an nsys report, not its SQLite export"),
         ("notes.sqlite", CaptureError, "is not an SQLite file"),

@@ -81,7 +81,7 @@ class Capture:
     def batches(
         self, table: str, columns: Columns, where: Sequence[str] = ()
     ) -> Iterator[pl.DataFrame]:
-        """Reads columns of a table, some 100,000 rows at a time, in the file's order.
+        """Reads columns of a table in the file's order, at most `store.ROWS_PER_BATCH` rows a time.
 
         Args:
             table: One that is not there has no rows.
