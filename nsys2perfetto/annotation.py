@@ -20,7 +20,7 @@ from nsys2perfetto.analysis import (
 )
 from nsys2perfetto.analysis.activities import Activity
 from nsys2perfetto.analysis.causes import Causes
-from nsys2perfetto.analysis.columns import width_of
+from nsys2perfetto.analysis.columns import spread, width_of
 from nsys2perfetto.analysis.gaps import IdleGaps
 from nsys2perfetto.analysis.intervals import Intervals, union
 from nsys2perfetto.analysis.markers import KernelNames, step_ranges
@@ -301,9 +301,8 @@ class Annotations:
             self.table.unit,  # overheads name threads, so the process is not asked for
         )
         threads = events.config["globalTid"].to_numpy()
-        host = causes.HostCalls(
-            np.asarray(threads[events.code], np.int64), events.start, events.end, self.activity
-        )
+        thread = spread(threads, events.code)
+        host = causes.HostCalls(thread, events.start, events.end, self.activity)
         waits = cause_inputs.stream_waits(self._reading.waits, self.calls, self.operations)
         return causes.find(found, work, host, waits, cause_inputs.overheads(self._reading))
 
@@ -358,7 +357,7 @@ class Annotations:
     def _call_process(self) -> I64:
         events = self.calls.events
         threads = events.config["globalTid"].to_numpy() & PROCESS_MASK
-        return np.asarray(threads[events.code], np.int64)
+        return spread(threads, events.code)
 
     @cached_property
     def _submitted(self) -> I64:

@@ -34,7 +34,7 @@ def row(option, ctx):
     if isinstance(option.type, click.IntRange) and option.type.min:
         meaning += f" At least {option.type.min}."
     meaning = _CODE.sub(r"`\1`", meaning.replace("*", r"\*").replace("|", r"\|"))
-    return f"| {names} | {meaning} |"
+    return f"| {names.replace('|', chr(92) + '|')} | {meaning} |"
 
 
 def takes_value(option):
