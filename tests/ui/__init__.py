@@ -1,0 +1,1 @@
+"""Tests in the real Perfetto UI, in a real browser; see docs/development.md."""
