@@ -27,6 +27,7 @@ from nsys2perfetto.result import CaptureInfo, Conversion, GpuInfo
 from nsys2perfetto.step_range import Numbers
 from nsys2perfetto.tracks import (
     call_tables,
+    compat_gpu,
     counter_tracks,
     cuda_api,
     gpu_counters,
@@ -38,6 +39,8 @@ from nsys2perfetto.tracks import (
     wake_ups,
 )
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
+from nsys2perfetto.tracks.arrows import CORRELATIONS, FLOWS
+from nsys2perfetto.tracks.compat_gpu import Awaited, CompatGpus
 from nsys2perfetto.tracks.cuda_api import Calls
 from nsys2perfetto.tracks.detail import FULL, LEAN, LEFT_OUT, Detail
 from nsys2perfetto.tracks.gpu_sequence import GpuSequence
@@ -62,6 +65,7 @@ def convert(
     annotate: AnnotationOptions | None = None,
     lean: bool | Detail = False,
     steps: Numbers | None = None,
+    compat: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Converts an nsys SQLite export to a Perfetto trace.
@@ -79,6 +83,8 @@ def convert(
             `annotate` says otherwise: half the loading time and memory, for very large captures.
             A `Detail` says exactly what to write.
         steps: Only what overlaps decode steps of these numbers, first and last; None for no bound.
+        compat: Write GPU work and GPU counters as ordinary tracks, for viewers and tools that do
+            not know Perfetto's GPU model (see docs/trace.md).
         progress: Called now and then.
 
     Returns:
@@ -111,6 +117,7 @@ def convert(
                     annotate,
                     detail,
                     steps,
+                    compat,
                     out,
                     progress or (lambda *_: None),
                 )
@@ -134,6 +141,7 @@ def _run(
     annotate: AnnotationOptions,
     detail: Detail,
     steps: Numbers | None,
+    compat: bool,
     out: TraceWriter,
     progress: Progress,
 ) -> Conversion:
@@ -147,8 +155,9 @@ def _run(
     calls, pools, ranges, found = model.calls, model.pools, model.ranges, model.annotations
     first, shift = reading.span[0], model.shift
     derived: dict[str, SliceFamily] = {}
+    plain = Compat(model, detail) if compat else None
     slices = [
-        *_cuda(model, detail, derived),
+        *_cuda(model, detail, derived, plain),
         *(call_tables.family(t, e, reading.strings, pools) for t, e in reading.tables if len(e)),
         ranges.push_pop(),
         ranges.start_end(tracks),
@@ -170,18 +179,23 @@ def _run(
         facts["min_gap_ns"] = annotate.min_gap
     if detail == LEAN:
         facts["lean"] = LEFT_OUT
+    if plain is not None:
+        facts["compat"] = compat_gpu.DONE
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
     out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
     writing = _Writing(out, tracks, pools, shift, len(gpu) + sum(map(len, slices)), progress)
-    writing.gpu_work(gpu)
+    if plain is None:
+        writing.gpu_work(gpu)
     writing.threads([*slices, *derived.values()], ranges, reading)
+    if plain is not None:
+        writing.slices(plain.gpu_work())
     counts = {name: len(family) for name, family in derived.items()}
     slices.clear()  # of a large capture they and what is added now would fill the memory
     derived.clear()
     added = annotation_tracks.make(found, tracks, pools, detail)
-    writing.annotations(added)
-    writing.counters(added, memory, reading)
+    writing.slices(list(added.slices.values()))
+    writing.counters(added, memory, reading, plain)
     counts |= {name: len(family) for name, family in added.slices.items()}
     partial = notes.partial(families, selection) if len(operations.start) else []
     return Conversion(
@@ -197,20 +211,51 @@ def _run(
     )
 
 
-def _cuda(model: Model, detail: Detail, derived: dict[str, SliceFamily]) -> list[SliceFamily]:
+def _cuda(
+    model: Model, detail: Detail, derived: dict[str, SliceFamily], plain: Compat | None
+) -> list[SliceFamily]:
     """CUDA calls, what they waited for, and where they woke up (into `derived`)."""
     reading, calls, operations, pools = model.reading, model.calls, model.operations, model.pools
-    api = cuda_api.family(calls, operations, pools, detail)
+    api = cuda_api.family(
+        calls, operations, pools, detail, CORRELATIONS if plain is None else FLOWS
+    )
     if not len(reading.waits):
         return [api]
     found = model.find_waits()
     wake_ups.annotate_calls(found, api, pools)
     orphans = wake_ups.orphans(found, reading.waits, pools, model.tracks)
     reading.orphaned(len(orphans))
-    woken = wake_ups.family(found, calls, operations, pools)
+    woken = wake_ups.family(
+        found, calls, operations, pools, None if plain is None else plain.waited(found)
+    )
     if woken is not None:
         derived["wake_up"] = woken
     return [api, orphans]
+
+
+class Compat:
+    """What a trace without GPU model has instead; made step by step in the order of `_run`."""
+
+    def __init__(self, model: Model, detail: Detail) -> None:
+        self._model = model
+        self._detail = detail
+        self._awaited = Awaited(np.empty(0, np.int64))
+        found = model.annotations
+        busy = found.table.gpu if found.options.counters else np.empty(0, np.int64)
+        self.gpus = CompatGpus(model.gpu.used, model.tracks, np.unique(busy).tolist())
+
+    def waited(self, found: wake_ups.Waits) -> int:
+        """Notes what was waited for; the number of the first wake-up's arrow."""
+        model = self._model
+        rows, _ = wake_ups.woken(found, model.calls, model.operations)
+        self._awaited = Awaited(found.awaited[rows])
+        return compat_gpu.first_wake_up(model.operations)
+
+    def gpu_work(self) -> list[SliceFamily]:
+        """Kernels, copies, memory sets, graph launches."""
+        model = self._model
+        calls = model.calls if self._detail.arrows else None
+        return self.gpus.slices(model.gpu, model.operations, calls, self._awaited, model.pools)
 
 
 @dataclass
@@ -252,23 +297,35 @@ class _Writing:
             self.out.write(chunk)
         self.out.write(messages)
 
-    def annotations(self, added: AnnotationTracks) -> None:
-        """Steps, their families, gaps."""
-        slices = list(added.slices.values())
+    def slices(self, slices: list[SliceFamily]) -> None:
+        """Slices on tracks of their own: steps, their families, gaps."""
         body = _Ahead(thread_slices.packets(slices, self.tracks, self.shift))
         self._announce()
         for chunk in body:
             self.out.write(chunk)
 
-    def counters(self, added: AnnotationTracks, memory: MemoryCounters, reading: Reading) -> None:
+    def counters(
+        self,
+        added: AnnotationTracks,
+        memory: MemoryCounters,
+        reading: Reading,
+        plain: Compat | None,
+    ) -> None:
         """Counters on tracks and of GPUs."""
         for chunk in counter_tracks.packets(added.counters, self.shift):
             self.out.write(chunk)
         for chunk in memory.packets(self.shift, reading.span[0]):
             self.out.write(chunk)
         metrics = gpu_counters.of_metrics(reading.metrics, added.gpu_counters)
-        for data in gpu_counters.packets([*added.gpu_counters, *metrics], self.shift):
-            self.out.write(data)
+        blocks = [*added.gpu_counters, *metrics]
+        if plain is None:
+            for data in gpu_counters.packets(blocks, self.shift):
+                self.out.write(data)
+        else:
+            values = plain.gpus.counters(blocks)
+            self._announce()
+            for chunk in counter_tracks.packets(values, self.shift):
+                self.out.write(chunk)
 
     def _announce(self) -> None:
         """Descriptors of tracks and interned strings that are new."""

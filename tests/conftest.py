@@ -12,7 +12,14 @@ import pytest
 from hypothesis import settings
 from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
 
-from tests.engine.locate import REPOSITORY, EngineMissingError, installed_shell, wasm_path
+from tests.engine.locate import (
+    REPOSITORY,
+    EngineMissingError,
+    installed_shell,
+    old_wasm_path,
+    wasm_path,
+)
+from tests.engine.wasm import OldTraceProcessor
 from tests.engine.wasm import TraceProcessor as WasmTraceProcessor
 
 # The machine may be busy: a slow example is no failure.
@@ -54,6 +61,20 @@ def open_trace(engine_shell: str | None) -> OpenTrace:
         if engine_shell is None:
             return WasmTraceProcessor(trace=source, config=config)
         return TraceProcessor(trace=source, config=config)
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def open_in_v52() -> OpenTrace:
+    """Load a trace into the engine of v52, which knows no GPU compute model."""
+    try:
+        old_wasm_path()
+    except EngineMissingError as error:
+        pytest.fail(str(error), pytrace=False)
+
+    def opened(trace: Path | str | bytes) -> TraceProcessor:
+        return OldTraceProcessor(trace=io.BytesIO(trace) if isinstance(trace, bytes) else str(trace))
 
     return opened
 

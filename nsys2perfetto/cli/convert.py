@@ -101,6 +101,12 @@ from nsys2perfetto.nsys import source
     help="For very large captures: every event, but no arrows from calls, fewer arguments, and no "
     "idle gaps below 10us unless --min-gap says so. Halves what the browser needs.",
 )
+@click.option(
+    "--compat",
+    is_flag=True,
+    help="For old UIs, offline viewers and tools that do not know Perfetto's GPU model: kernels, "
+    "copies and GPU counters as ordinary tracks, arrows as flows.",
+)
 @annotation_options
 @click.pass_context
 def command(
@@ -120,6 +126,7 @@ def command(
     only: tuple[str, ...],
     skip: tuple[str, ...],
     lean: bool,
+    compat: bool,
     **annotations: Any,
 ) -> None:
     """Convert Nsight Systems captures (SQLite exports) to native Perfetto traces.
@@ -137,7 +144,7 @@ def command(
             raise UsageError(f"--steps and {given[0]} contradict each other: choose one")
     start, end = _time_range(start, end, span)
     check(annotations)
-    request = Request(start, end, pids, only, skip, lean, steps)
+    request = Request(start, end, pids, only, skip, lean, steps, compat)
     failed = False
     jobs = outputs.plan(captures, output)
     for number, (capture, target) in enumerate(jobs):
@@ -205,6 +212,7 @@ def _convert(
             annotate=build(annotations, request.lean),
             lean=request.lean,
             steps=request.steps,
+            compat=request.compat,
             progress=progress,
         )
     return summary.lines(result, request, progress.seconds if verbose else None)

@@ -26,6 +26,7 @@ class Request:
     skip: tuple[str, ...] = ()
     lean: bool = False
     steps: tuple[int | None, int | None] | None = None
+    compat: bool = False
 
 
 def lines(

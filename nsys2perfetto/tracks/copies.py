@@ -48,11 +48,11 @@ def copies(
         ),
         graph_node_id=is_set("graphNodeId"),
     )
-    stage = (
-        pl.when(migration).then(queues.stage_iid["migration"]).otherwise(queues.stage_iid["memcpy"])
-    )
+    kind = pl.select(
+        pl.when(migration).then(pl.lit("migration")).otherwise(pl.lit("memcpy"))
+    ).to_series()
     name = "Memcpy " + label
-    return _family("memcpy", events, queues, names, args, name, stage, columns, detail)
+    return _family("memcpy", events, queues, names, args, name, kind, columns, detail)
 
 
 def memory_sets(
@@ -71,8 +71,8 @@ def memory_sets(
         graph_node_id=is_set("graphNodeId"),
     )
     name = pl.Series(["Memset"] * len(columns), dtype=pl.String)
-    stage = pl.lit(queues.stage_iid["memset"])
-    return _family("memset", events, queues, names, args, name, stage, columns, detail)
+    kind = pl.repeat("memset", len(columns), eager=True)
+    return _family("memset", events, queues, names, args, name, kind, columns, detail)
 
 
 def graph_launches(
@@ -87,8 +87,8 @@ def graph_launches(
     )
     number = pl.coalesce(columns["graph_id"], columns["graph_exec_id"]).cast(pl.String)
     name = events.config.select(pl.concat_str(pl.lit("CUDA graph "), number.fill_null("?")))
-    stage = pl.lit(queues.stage_iid["graph"])
-    return _family("graph", events, queues, names, args, name.to_series(), stage, columns)
+    kind = pl.repeat("graph", len(columns), eager=True)
+    return _family("graph", events, queues, names, args, name.to_series(), kind, columns)
 
 
 def _labels(numbers: pl.Series, labels: Mapping[int, str]) -> pl.Series:
@@ -103,13 +103,14 @@ def _family(
     names: StringPool,
     args: ComputeArgs,
     name: pl.Series,
-    stage: pl.Expr,
+    kind: pl.Series,
     columns: pl.DataFrame,
     detail: Detail = FULL,
 ) -> GpuFamily:
     """A family whose arguments lie in the packet, since most have bytes of their own anyway."""
+    name = name.fill_null("?")
     config = queues.place(events.config).with_columns(
-        stage.cast(pl.Int64).alias("stage_iid"), names.iids(name.fill_null("?")).alias("name_iid")
+        queues.stage_iids(kind, name), names.iids(name).alias("name_iid")
     )
     iids = args.names.lookup([*columns.columns, "bytes", "throughput_gb_s"])
     texts = {c.name for c in columns if c.dtype == pl.String}
@@ -130,7 +131,7 @@ def _family(
             else:
                 arg.uint_value = p[column]
 
-    result = GpuFamily(family, events, config, fill)
+    result = GpuFamily(family, events, config, fill, arguments=lambda: columns)
     if "bytes" in events.values:
         size: npt.NDArray[np.int64] = events.values["bytes"]  # type: ignore[assignment]
         duration = events.end - events.start

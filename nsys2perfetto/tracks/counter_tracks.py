@@ -48,6 +48,8 @@ def counter_track(
     unit: str = "",
     description: str = "",
     scale: str = "",
+    rank: int | None = None,
+    ranks: bool = False,
 ) -> int:
     """The uuid of a new counter track.
 
@@ -58,6 +60,7 @@ def counter_track(
         unit: `B`, `ns`, or any text (the UI adds SI prefixes to B, Hz, W, s, ... only).
         description: Shown in the track's help.
         scale: Counters of one parent with the same text here share their y axis.
+        rank, ranks: See `Tracks.child`.
     """
     counter = pb.CounterDescriptor()
     if unit in _UNITS:
@@ -66,7 +69,7 @@ def counter_track(
         counter.unit_name = unit
     if scale:
         counter.y_axis_share_key = scale
-    return tracks.child(parent, name, description, counter)
+    return tracks.child(parent, name, description, counter, rank, ranks)
 
 
 def packets(counters: Sequence[CounterValues], shift: int) -> Iterator[npt.NDArray[np.uint8]]:

@@ -18,6 +18,7 @@ from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.nsys.ids import PROCESS_MASK
 from nsys2perfetto.nsys.text import StringTable
 from nsys2perfetto.protos.extensions_pb2 import GPU_API_CUDA, TrackEventExtensions
+from nsys2perfetto.tracks.arrows import CORRELATIONS, Arrows
 from nsys2perfetto.tracks.detail import FULL, Detail
 from nsys2perfetto.tracks.gpu_family import GpuFamily
 from nsys2perfetto.tracks.thread_pools import AnnotationKind, Pools, annotate
@@ -140,7 +141,11 @@ def join(events: Events, operations: Operations, strings: StringTable) -> Calls:
 
 
 def family(
-    calls: Calls, operations: Operations, pools: Pools, detail: Detail = FULL
+    calls: Calls,
+    operations: Operations,
+    pools: Pools,
+    detail: Detail = FULL,
+    arrows: Arrows = CORRELATIONS,
 ) -> SliceFamily:
     """The calls as slices; `waits` adds what they waited for."""
     config = calls.events.config
@@ -163,7 +168,7 @@ def family(
     iids = pools.annotations.lookup(kinds)
 
     def fill(p: Placeholders, event: pb.TrackEvent) -> None:
-        if detail.gpu_api:
+        if detail.gpu_api and arrows is CORRELATIONS:
             event.MergeFromString(_GPU_API)
         annotate(p, event, kinds, iids)
 
@@ -176,4 +181,5 @@ def family(
         fill,
         PRIORITY,
         submissions=(calls.submissions, operations.event_id) if detail.arrows else None,
+        arrows=arrows,
     )

@@ -39,6 +39,8 @@ class GpuFamily:
         values: Their columns, shape (n,).
         present: Which events have an optional row slot.
         interned: What the packets refer to, as fields of InternedData.
+        arguments: A row a configuration, a column an argument (null: has none), for traces without
+            GPU model. Without those that are `values`.
         first_event_id: The id of the first operation; the others follow.
     """
 
@@ -50,6 +52,7 @@ class GpuFamily:
     values: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     present: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     interned: Callable[[], list[Ragged]] = list
+    arguments: Callable[[], pl.DataFrame] = pl.DataFrame
     first_event_id: int = 1
 
     def packets(self, shift: int) -> Iterator[npt.NDArray[np.uint8]]:

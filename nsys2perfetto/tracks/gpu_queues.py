@@ -2,6 +2,9 @@
 
 The engine keys queue tracks by number and name, so every (GPU, process, context, stream) has an iid
 of its own in the whole trace; queues and stages share one number space (`gpu_specifications`).
+
+There is a stage for each name of an operation, called like it: engines before v55 know no names of
+their own for operations and show the stage's.
 """
 
 from __future__ import annotations
@@ -20,13 +23,15 @@ COMPUTE = pb.InternedGpuRenderStageSpecification.COMPUTE
 OTHER = pb.InternedGpuRenderStageSpecification.OTHER
 
 STAGES = {
-    "kernel": ("Kernel", "CUDA kernel", COMPUTE),
-    "memcpy": ("Memcpy", "CUDA memory copy", OTHER),
-    "memset": ("Memset", "CUDA memory set", OTHER),
-    "migration": ("Migration", "Unified-memory migration", OTHER),
-    "graph": ("CUDA graph", "CUDA graph launch, all its nodes", OTHER),
+    "kernel": ("CUDA kernel", COMPUTE),
+    "memcpy": ("CUDA memory copy", OTHER),
+    "memset": ("CUDA memory set", OTHER),
+    "migration": ("Unified-memory migration", OTHER),
+    "graph": ("CUDA graph launch, all its nodes", OTHER),
 }
-"""Family to (name, description, category); the description is an argument of every slice."""
+"""Kind of work to (description, category); the description is an argument of every slice."""
+
+_STAGE_KEY = {"kind": pl.String, "stage": pl.String}
 
 QUEUE_KEY = ["gpu", "globalPid", "contextId", "streamId", "migration"]
 
@@ -49,7 +54,9 @@ class Queues:
         self._stream_names = stream_names
         self._queues = pl.DataFrame(schema={"queue_iid": pl.Int64, "name": pl.String})
         self._contexts: dict[tuple[int, int], int] = {}
-        self.stage_iid = {family: i + 1 for i, family in enumerate(STAGES)}
+        self._stages = pl.DataFrame(
+            schema={"kind": pl.String, "stage": pl.String, "stage_iid": pl.Int64}
+        )
 
     def with_gpu(self, config: pl.DataFrame) -> pl.DataFrame:
         """Adds the columns `gpu` and `migration` to the configurations of GPU work."""
@@ -72,9 +79,8 @@ class Queues:
         if not found:
             return
         queues = pl.concat(found).unique().sort(QUEUE_KEY)
-        first = len(STAGES) + 1
         self._queues = queues.with_columns(
-            pl.Series("queue_iid", range(first, first + len(queues)), dtype=pl.Int64),
+            pl.Series("queue_iid", range(1, len(queues) + 1), dtype=pl.Int64),
             pl.Series("name", self._names(queues), dtype=pl.String),
         )
         for process, context in self._queues.select("globalPid", "contextId").iter_rows():
@@ -90,6 +96,31 @@ class Queues:
             pl.when(own).then("contextId").otherwise(0).fill_null(0).alias("contextId"),
             pl.when(own).then("streamId").otherwise(0).fill_null(-1).alias("streamId"),
             "migration",
+        )
+
+    def stage_iids(self, kind: pl.Series, name: pl.Series) -> pl.Series:
+        """The stage of each configuration, after `define`.
+
+        Args:
+            kind: A key of STAGES.
+            name: Of the operation.
+        """
+        frame = pl.DataFrame({"kind": kind, "stage": name}, schema_overrides=_STAGE_KEY)
+        known = self._stages
+        fresh = frame.unique(maintain_order=True).join(
+            known, on=list(_STAGE_KEY), how="anti", maintain_order="left"
+        )
+        first = len(self._queues) + len(known) + 1
+        numbers = pl.Series("stage_iid", range(first, first + len(fresh)), dtype=pl.Int64)
+        self._stages = pl.concat([known, fresh.with_columns(numbers)])
+        return frame.join(self._stages, on=list(_STAGE_KEY), how="left", maintain_order="left")[
+            "stage_iid"
+        ]
+
+    def kinds(self, stage_iids: pl.Series) -> pl.Series:
+        """The kinds of stages: keys of STAGES."""
+        return stage_iids.replace_strict(
+            self._stages["stage_iid"], self._stages["kind"], return_dtype=pl.String
         )
 
     def place(self, config: pl.DataFrame) -> pl.DataFrame:
@@ -131,13 +162,18 @@ class Queues:
             names.append(name)
         return names
 
+    def listed(self) -> pl.DataFrame:
+        """A row a queue: `queue_iid`, `name`, and the columns of QUEUE_KEY."""
+        return self._queues
+
     def interned(self) -> pb.TracePacket:
         """The first packet of the GPU sequence: stages, queues and contexts."""
         packet = sequences.start(sequences.GPU)
         data = packet.interned_data
-        for family, (name, description, category) in STAGES.items():
+        for kind, name, iid in self._stages.iter_rows():
+            description, category = STAGES[kind]
             data.gpu_specifications.add(
-                iid=self.stage_iid[family], name=name, description=description, category=category
+                iid=iid, name=name, description=description, category=category
             )
         for iid, name in self._queues.select("queue_iid", "name").iter_rows():
             data.gpu_specifications.add(iid=iid, name=name, category=COMPUTE)

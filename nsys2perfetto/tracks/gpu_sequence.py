@@ -26,6 +26,7 @@ class GpuSequence:
     Attributes:
         families: Those that have events, with their event ids.
         names: The interned names of the operations.
+        queues: Where they are shown.
         used: The GPUs to describe: those with work or counters; all where none has any.
     """
 
@@ -53,7 +54,7 @@ class GpuSequence:
         """
         names, args = StringPool(2), ComputeArgs()
         self.names, self._args = names, args
-        queues = self._queues = Queues(gpus, tracks, stream_names)
+        queues = self.queues = Queues(gpus, tracks, stream_names)
         for events in work.values():
             events.config = queues.with_gpu(events.config)
         queues.define([e.config for e in work.values() if len(e)])
@@ -83,7 +84,7 @@ class GpuSequence:
         """Interned data, then the packets of every family; `shift` ns are added to every time."""
         if not self.families:
             return
-        yield packets.frame([self._queues.interned()])
+        yield packets.frame([self.queues.interned()])
         interned = [self.names.entries(), *self._args.entries()]
         interned += [entries for f in self.families for entries in f.interned()]
         for entries in interned:

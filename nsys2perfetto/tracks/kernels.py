@@ -46,6 +46,8 @@ _LIMITS = {
 """The names by which Perfetto's GPU tools know `occupancy.BlockLimits`."""
 _INTERNED_KERNELS = 1000
 """GpuInternedData.compute_kernels."""
+_NAMES = {"kernel_name": 2, "kernel_demangled_name": 3, "arch": 4}
+"""The engine's names for fields of InternedComputeKernel, and their numbers."""
 _UNNAMED = "[unnamed kernel]"
 _SELDOM_NEEDED = {
     "thread_count", "shared_mem_config_size", "func_cache_config", "process_id", "process_name",
@@ -76,15 +78,30 @@ def family(
         args: The GPU sequence's argument names; the kernels' are added.
         detail: How much is said of each.
     """
-    kernels = with_names(events.config, strings).with_columns(uint32(c) for c in _DIMENSIONS)
-    kernels = kernels.with_columns(_launch(kernels, gpus))
+    kernels = _described(events.config, strings, gpus)
     config = queues.place(kernels).with_columns(
-        pl.lit(queues.stage_iid["kernel"], dtype=pl.Int64).alias("stage_iid"),
+        queues.stage_iids(pl.repeat("kernel", len(kernels), eager=True), kernels["name"]),
         names.iids(kernels["name"]).alias("name_iid"),
         pl.Series("kernel_iid", np.arange(1, len(kernels) + 1), dtype=pl.Int64),
     )
-    interned = _interned(kernels, gpus, tracks, args, detail)
-    return GpuFamily("kernel", events, config, _fill, interned=lambda: [interned])
+    interned = _interned(_arguments(kernels, gpus, tracks, detail), args)
+    return GpuFamily(
+        "kernel",
+        events,
+        config,
+        _fill,
+        interned=lambda: [interned],
+        # Made again when asked for, rather than kept for the many traces that need it once.
+        arguments=lambda: _arguments(
+            _described(events.config, strings, gpus), gpus, tracks, detail
+        ),
+    )
+
+
+def _described(config: pl.DataFrame, strings: StringTable, gpus: Gpus) -> pl.DataFrame:
+    """Configurations with their names and what follows from the launch."""
+    kernels = with_names(config, strings).with_columns(uint32(c) for c in _DIMENSIONS)
+    return kernels.with_columns(_launch(kernels, gpus))
 
 
 def with_names(config: pl.DataFrame, strings: StringTable) -> pl.DataFrame:
@@ -158,10 +175,8 @@ def _product(name: str, *factors: pl.Series) -> pl.Series:
     return fits.alias(name)
 
 
-def _interned(
-    kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, args: ComputeArgs, detail: Detail
-) -> Ragged:
-    """An InternedComputeKernel for each configuration."""
+def _arguments(kernels: pl.DataFrame, gpus: Gpus, tracks: Tracks, detail: Detail) -> pl.DataFrame:
+    """A row a configuration, a column an argument; the names first."""
 
     def named(labels: dict[int, str], column: str) -> pl.Series:
         return kernels[column].replace_strict(
@@ -216,14 +231,21 @@ def _interned(
         columns = {name: c for name, c in columns.items() if name not in _SELDOM_NEEDED}
         # The full name is one of the two.
         mangled = kernels.select(pl.when(pl.col("demangled").is_null()).then("mangled"))["mangled"]
+    names = (
+        mangled,
+        kernels["demangled"],
+        kernels["gpu"].replace_strict(arch, default=None, return_dtype=pl.String),
+    )
+    named_columns = dict(zip(_NAMES, names, strict=True)) | columns
+    return pl.DataFrame([column.alias(name) for name, column in named_columns.items()])
+
+
+def _interned(columns: pl.DataFrame, args: ComputeArgs) -> Ragged:
+    """An InternedComputeKernel for each configuration."""
     body = ragged.concat(
-        ragged.encode_varint(1, np.arange(1, len(kernels) + 1)),
-        ragged.encode_string(2, mangled),
-        ragged.encode_string(3, kernels["demangled"]),
-        ragged.encode_string(
-            4, kernels["gpu"].replace_strict(arch, default=None, return_dtype=pl.String)
-        ),
-        args.encode(5, columns),
+        ragged.encode_varint(1, np.arange(1, len(columns) + 1)),
+        *(ragged.encode_string(field, columns[name]) for name, field in _NAMES.items()),
+        args.encode(5, {c.name: c for c in columns if c.name not in _NAMES}),
     )
     return ragged.length_delimited(_INTERNED_KERNELS, body)
 

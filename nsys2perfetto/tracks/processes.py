@@ -109,8 +109,19 @@ class Tracks:
         name: str,
         description: str = "",
         counter: pb.CounterDescriptor | None = None,
+        rank: int | None = None,
+        ranks: bool = False,
     ) -> int:
-        """The uuid of a new track below another, or at the root; equal names are shown as one."""
+        """The uuid of a new track below another, or at the root; equal names are shown as one.
+
+        Args:
+            parent: uuid of the track above; None at the root.
+            name: What the user reads.
+            description: Shown in the track's help.
+            counter: What it counts; None for a track of slices.
+            rank: Its place among its siblings, which stand in order of name otherwise.
+            ranks: Its children have ranks. (The UI heeds them below ordinary tracks only.)
+        """
         uuid = self._new_uuid()
         descriptor = TrackDescriptor(uuid=uuid, name=name)
         if parent is not None:
@@ -119,6 +130,10 @@ class Tracks:
             descriptor.description = description
         if counter is not None:
             descriptor.counter.CopyFrom(counter)
+        if rank is not None:
+            descriptor.sibling_order_rank = rank
+        if ranks:
+            descriptor.child_ordering = TrackDescriptor.EXPLICIT
         self._descriptors.append(descriptor)
         return uuid
 

@@ -35,15 +35,22 @@ def annotate(
     """Adds a debug annotation for each slot that is present.
 
     Args:
-        p: The placeholders; a slot is called like its annotation.
+        p: The placeholders; a slot is called like its annotation. Dots in a name make levels, since
+            the engine would replace them.
         event: Where they are added; the engine shows them as `debug.NAME`.
         kinds: Slot to type; `text` slots hold ids of `Pools.texts`.
-        iids: Slot to id in `Pools.annotations`.
+        iids: What stands between the dots of a slot to its id in `Pools.annotations`.
     """
     for slot, kind in kinds.items():
         if slot not in p:
             continue
-        annotation = event.debug_annotations.add(name_iid=iids[slot])
+        *levels, name = slot.split(".")
+        entries = event.debug_annotations
+        for level in levels:
+            iid = iids[level]
+            there = [entry for entry in entries if entry.name_iid == iid]
+            entries = (there[0] if there else entries.add(name_iid=iid)).dict_entries
+        annotation = entries.add(name_iid=iids[name])
         if kind == "double":
             annotation.double_value = p.double(slot)
         elif kind == "text":

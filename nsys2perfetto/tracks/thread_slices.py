@@ -19,8 +19,8 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 from nsys2perfetto.analysis import nesting
 from nsys2perfetto.analysis.columns import Column, joined
 from nsys2perfetto.analysis.correlate import Submissions
-from nsys2perfetto.protos.extensions_pb2 import GpuCorrelation, TrackEventExtensions
 from nsys2perfetto.tracks import sequences
+from nsys2perfetto.tracks.arrows import CORRELATIONS, Arrows
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.wire import ragged
 from nsys2perfetto.wire.ragged import Ragged
@@ -32,6 +32,9 @@ MOST_LEVELS = 512
 """Perfetto's engine gives slices of deeper levels wrong ends (kMaxDepth of slice_tracker.cc)."""
 I64 = npt.NDArray[np.int64]
 Fill = Callable[[Placeholders, pb.TrackEvent], None]
+
+AT_END = "arrow_in_late"
+"""The one slot of a family's own that stands in the end event: see `SliceFamily.finish`."""
 
 
 @dataclass
@@ -46,7 +49,9 @@ class SliceFamily:
         fill: Adds what is special to the family to the begin event.
         priority: Between slices of equal time the smaller is outside.
         rows, values, present: Row slots of the begin event, see `Stamper`, and their columns.
-        submissions: GPU operations that each slice submitted, and what tells their event ids.
+        submissions: GPU operations that each slice submitted, and what tells their ids.
+        arrows: How these ids are written.
+        finish: Adds the slot AT_END to the end event.
         in_order: The slices have tracks of their own, on which they stand one after the other, and
             the rows are in that order: nothing is left to sort.
     """
@@ -62,6 +67,8 @@ class SliceFamily:
     values: dict[str, Column] = field(default_factory=dict)
     present: dict[str, Column] = field(default_factory=dict)
     submissions: tuple[Submissions, Callable[[I64], I64]] | None = None
+    arrows: Arrows = CORRELATIONS
+    finish: Fill = lambda p, event: None
     in_order: bool = False
 
     def __len__(self) -> int:
@@ -263,7 +270,7 @@ class _Encoder:
         if family.submissions:
             submissions, event_ids = family.submissions
             last = event_ids(submissions.order.max(keepdims=True, initial=0))
-            rows["submission"] = RowSlot.fitting(last, optional=True)
+            rows["submission"] = family.arrows.slot(last)
         # The track stands in both packets, and a slot can stand in one place only.
         config = family.config.with_columns(pl.col("track").alias("end_track"))
         self._pair = Stamper(self._begin_and_end, config, rows, field=0)
@@ -294,9 +301,8 @@ class _Encoder:
             submissions, event_ids = family.submissions
             present["submission"] = submissions.count[rows] == 1
             first = np.minimum(submissions.first[rows], max(len(submissions.order) - 1, 0))
-            values["submission"] = (
-                event_ids(submissions.order[first]) if len(submissions.order) else first
-            )
+            ids = event_ids(submissions.order[first]) if len(submissions.order) else first
+            values["submission"] = family.arrows.column(ids)
         for part, block in self._pair.stamp(family.code[rows], values, present):
             yield part, ragged.from_matrix(block)
 
@@ -305,9 +311,7 @@ class _Encoder:
         begin.timestamp = p["begin"]
         begin.track_event.CopyFrom(self._begin(p))
         if "submission" in p:
-            correlation = GpuCorrelation(render_stage_submission_event_ids=[p["submission"]])
-            extension = TrackEventExtensions(gpu_correlation=correlation)
-            begin.track_event.MergeFromString(extension.SerializeToString())
+            self._family.arrows.add(p, "submission", begin.track_event)
         return pb.Trace(packet=[begin, self._end(p)])
 
     def _begin(self, p: Placeholders) -> pb.TrackEvent:
@@ -317,12 +321,12 @@ class _Encoder:
         self._family.fill(p, event)
         return event
 
-    @staticmethod
-    def _end(p: Placeholders) -> pb.TracePacket:
+    def _end(self, p: Placeholders) -> pb.TracePacket:
         end = sequences.following(sequences.CPU)
         end.timestamp = p["end"]
         end.track_event.type = pb.TrackEvent.TYPE_SLICE_END
         end.track_event.track_uuid = p["end_track"]
+        self._family.finish(p, end.track_event)
         return end
 
     def _with_many(self, rows: I64) -> Ragged:
@@ -334,14 +338,14 @@ class _Encoder:
         ends = np.cumsum(size)
         index = np.arange(ends[-1]) - np.repeat(ends - size, size)
         operations = submissions.order[np.repeat(submissions.first[rows], size) + index]
-        ids = ragged.group(ragged.encode_varint(1, event_ids(operations)), size)
-        correlation = ragged.length_delimited(3000, ids)
+        ids = family.arrows.lists(event_ids(operations), size)
 
-        event = self._bare(self._begin, rows, without=("begin", "end", "submission", "end_track"))
+        tail = ("end", "end_track", AT_END)
+        event = self._bare(self._begin, rows, without=("begin", "submission", *tail))
         head = self._bare(_head, rows, only=("begin",))
-        tail = self._bare(self._end, rows, only=("end", "end_track"), field=1)
-        event = ragged.length_delimited(11, ragged.concat(event, correlation))
-        return ragged.concat(ragged.length_delimited(1, ragged.concat(head, event)), tail)
+        end = self._bare(self._end, rows, only=tail, field=1)
+        event = ragged.length_delimited(11, ragged.concat(event, ids))
+        return ragged.concat(ragged.length_delimited(1, ragged.concat(head, event)), end)
 
     def _bare(
         self,

@@ -18,6 +18,7 @@ from nsys2perfetto.analysis import correlate, nesting, waits
 from nsys2perfetto.nsys import cuda_calls
 from nsys2perfetto.nsys.events import Events
 from nsys2perfetto.protos import extensions_pb2 as ext
+from nsys2perfetto.tracks.arrows import ARROW_IN, FLOW_SLOT, end_flow, flow_column
 from nsys2perfetto.tracks.cuda_api import Calls, Operations
 from nsys2perfetto.tracks.processes import Tracks
 from nsys2perfetto.tracks.thread_pools import Pools
@@ -214,8 +215,19 @@ def woken(found: Waits, calls: Calls, operations: Operations) -> tuple[I64, I64]
     return rows, ends[rows]
 
 
-def family(found: Waits, calls: Calls, operations: Operations, pools: Pools) -> SliceFamily | None:
-    """A slice `wake-up` inside each call that was still waiting when the awaited work ended."""
+def family(
+    found: Waits, calls: Calls, operations: Operations, pools: Pools, first_flow: int | None = None
+) -> SliceFamily | None:
+    """A slice `wake-up` inside each call that was still waiting when the awaited work ended.
+
+    Args:
+        found: What calls waited for.
+        calls: All CUDA calls.
+        operations: All GPU work.
+        pools: For names.
+        first_flow: None: slices name the operation by its event id. Else: flows end at the slices,
+            numbered from here on in the order of `woken`.
+    """
     if not len(operations.end):
         return None
     rows, since = woken(found, calls, operations)
@@ -239,11 +251,13 @@ def family(found: Waits, calls: Calls, operations: Operations, pools: Pools) -> 
         wake_up.wait_kind = p["kind"]  # patched: the placeholder need not be a kind
         if "stream" in p:
             wake_up.stream = p["stream"]
-        correlation = ext.GpuCorrelation(render_stage_wait_event_ids=[p["awaited"]])
-        extensions = ext.TrackEventExtensions(wake_up=wake_up, gpu_correlation=correlation)
+        extensions = ext.TrackEventExtensions(wake_up=wake_up)
+        if "awaited" in p:
+            extensions.gpu_correlation.render_stage_wait_event_ids.append(p["awaited"])
+        end_flow(p, ARROW_IN, event)
         event.MergeFromString(extensions.SerializeToString())
 
-    return SliceFamily(
+    result = SliceFamily(
         "wake_up",
         slots,
         since,
@@ -251,6 +265,12 @@ def family(found: Waits, calls: Calls, operations: Operations, pools: Pools) -> 
         code,
         fill,
         PRIORITY,
-        rows={"awaited": RowSlot.fitting(awaited_id)},
-        values={"awaited": awaited_id},
     )
+    if first_flow is not None:
+        ids = np.arange(first_flow, first_flow + len(rows))
+        result.rows, result.values = {ARROW_IN: FLOW_SLOT}, {ARROW_IN: flow_column(ids)}
+        result.present = {ARROW_IN: np.ones(len(rows), np.bool_)}
+    else:
+        result.rows = {"awaited": RowSlot.fitting(awaited_id)}
+        result.values = {"awaited": awaited_id}
+    return result

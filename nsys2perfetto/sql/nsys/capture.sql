@@ -1,5 +1,7 @@
 -- What the trace says of the capture that it was made from.
 
+INCLUDE PERFETTO MODULE nsys._gpu_work;
+
 -- Facts, by name: versions (`nsys2perfetto_version`, `nsys_version`,
 -- `nsys_schema_version`), `session_start_utc_ns`, `time_shift_ns` (what was
 -- added to all times), `gpus`, `min_gap_ns` (the shortest idle gap that has a
@@ -36,7 +38,7 @@ AS
 WITH
   activity AS (
     SELECT upid, count() AS operations, 0 AS calls
-    FROM gpu_slice
+    FROM _nsys_gpu_work
     GROUP BY upid
     UNION ALL
     SELECT thread.upid, 0 AS operations, count() AS calls

@@ -65,17 +65,17 @@ SELECT
   work.gpu,
   args.device,
   args.stream,
-  extract_arg(work.shape_id, 'bytes') AS bytes,
-  extract_arg(work.shape_id, 'throughput_gb_s') AS gb_per_s,
-  extract_arg(work.shape_id, 'source') AS source,
+  _nsys_work_arg!(work.shape_id, 'bytes') AS bytes,
+  _nsys_work_arg!(work.shape_id, 'throughput_gb_s') AS gb_per_s,
+  _nsys_work_arg!(work.shape_id, 'source') AS source,
   coalesce(
-    extract_arg(work.shape_id, 'destination'),
-    extract_arg(work.shape_id, 'memory_kind')
+    _nsys_work_arg!(work.shape_id, 'destination'),
+    _nsys_work_arg!(work.shape_id, 'memory_kind')
   ) AS destination,
-  extract_arg(work.shape_id, 'source_device') AS source_device,
-  extract_arg(work.shape_id, 'destination_device') AS destination_device,
-  extract_arg(work.shape_id, 'migration_cause') AS migration_cause,
-  extract_arg(work.shape_id, 'graph_node_id') AS graph_node_id,
+  _nsys_work_arg!(work.shape_id, 'source_device') AS source_device,
+  _nsys_work_arg!(work.shape_id, 'destination_device') AS destination_device,
+  _nsys_work_arg!(work.shape_id, 'migration_cause') AS migration_cause,
+  _nsys_work_arg!(work.shape_id, 'graph_node_id') AS graph_node_id,
   launch.launch_slice_id,
   launch.launch_ts,
   iif(
@@ -126,7 +126,7 @@ WITH
   size AS MATERIALIZED (
     SELECT
       name,
-      coalesce(sum(extract_arg(shape_id, 'bytes')), 0) AS total_bytes
+      coalesce(sum(_nsys_work_arg!(shape_id, 'bytes')), 0) AS total_bytes
     FROM _nsys_gpu_work
     WHERE kind IN ('memcpy', 'memset', 'migration')
     GROUP BY name

@@ -46,31 +46,31 @@ CREATE PERFETTO TABLE _nsys_kernel_shape(
 AS
 SELECT
   shape_id,
-  extract_arg(shape_id, 'launch.grid_size.x')
+  _nsys_work_arg!(shape_id, 'launch.grid_size.x')
     || 'x'
-    || extract_arg(shape_id, 'launch.grid_size.y')
+    || _nsys_work_arg!(shape_id, 'launch.grid_size.y')
     || 'x'
-    || extract_arg(shape_id, 'launch.grid_size.z') AS grid,
-  extract_arg(shape_id, 'launch.workgroup_size.x')
+    || _nsys_work_arg!(shape_id, 'launch.grid_size.z') AS grid,
+  _nsys_work_arg!(shape_id, 'launch.workgroup_size.x')
     || 'x'
-    || extract_arg(shape_id, 'launch.workgroup_size.y')
+    || _nsys_work_arg!(shape_id, 'launch.workgroup_size.y')
     || 'x'
-    || extract_arg(shape_id, 'launch.workgroup_size.z') AS block,
-  extract_arg(shape_id, 'grid_size') AS grid_size,
-  extract_arg(shape_id, 'workgroup_size') AS block_size,
-  extract_arg(shape_id, 'thread_count') AS thread_count,
-  extract_arg(shape_id, 'registers_per_thread') AS registers_per_thread,
-  extract_arg(shape_id, 'shared_mem_static') AS shared_mem_static,
-  extract_arg(shape_id, 'shared_mem_dynamic') AS shared_mem_dynamic,
-  extract_arg(shape_id, 'shared_mem_config_size') AS shared_mem_config_size,
-  extract_arg(shape_id, 'local_mem_per_thread') AS local_mem_per_thread,
-  extract_arg(shape_id, 'theoretical_occupancy_pct')
+    || _nsys_work_arg!(shape_id, 'launch.workgroup_size.z') AS block,
+  _nsys_work_arg!(shape_id, 'grid_size') AS grid_size,
+  _nsys_work_arg!(shape_id, 'workgroup_size') AS block_size,
+  _nsys_work_arg!(shape_id, 'thread_count') AS thread_count,
+  _nsys_work_arg!(shape_id, 'registers_per_thread') AS registers_per_thread,
+  _nsys_work_arg!(shape_id, 'shared_mem_static') AS shared_mem_static,
+  _nsys_work_arg!(shape_id, 'shared_mem_dynamic') AS shared_mem_dynamic,
+  _nsys_work_arg!(shape_id, 'shared_mem_config_size') AS shared_mem_config_size,
+  _nsys_work_arg!(shape_id, 'local_mem_per_thread') AS local_mem_per_thread,
+  _nsys_work_arg!(shape_id, 'theoretical_occupancy_pct')
     AS theoretical_occupancy_pct,
-  extract_arg(shape_id, 'waves_per_multiprocessor')
+  _nsys_work_arg!(shape_id, 'waves_per_multiprocessor')
     AS waves_per_multiprocessor,
-  extract_arg(shape_id, 'kernel_name') AS mangled_name,
-  extract_arg(shape_id, 'graph_id') AS graph_id,
-  extract_arg(shape_id, 'graph_node_id') AS graph_node_id
+  _nsys_work_arg!(shape_id, 'kernel_name') AS mangled_name,
+  _nsys_work_arg!(shape_id, 'graph_id') AS graph_id,
+  _nsys_work_arg!(shape_id, 'graph_node_id') AS graph_node_id
 FROM _nsys_work_args
 WHERE kind = 'kernel'
 ORDER BY shape_id;

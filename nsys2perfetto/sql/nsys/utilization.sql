@@ -2,6 +2,71 @@
 
 INCLUDE PERFETTO MODULE nsys._idle;
 
+-- The counters of GPUs.
+CREATE PERFETTO VIEW _nsys_gpu_counter_track(
+  -- The track.
+  id JOINID(track.id),
+  -- Number of the GPU, as in the table `gpu`.
+  gpu LONG,
+  -- Name of the counter.
+  name STRING,
+  -- Its unit.
+  unit STRING,
+  -- Whether nsys2perfetto computed it from the GPU's work, in windows.
+  is_computed BOOL
+)
+AS
+WITH
+  -- In traces that were written with --compat they are ordinary tracks: below
+  -- the GPU's, which is the counter `Utilization` itself, and metrics in
+  -- groups below that.
+  root AS (
+    SELECT id, CAST(substr(name, length('GPU ')) AS INT) AS gpu
+    FROM track
+    WHERE
+      parent_id IS NULL
+      AND type GLOB 'global_*track_event'
+      AND name GLOB 'GPU [ 0-9]*'
+      AND EXISTS(SELECT 1 FROM metadata WHERE name = 'trace_attribute.compat')
+  ),
+  place AS (
+    SELECT id, id AS root_id
+    FROM root
+    UNION ALL
+    SELECT track.id, root.id AS root_id
+    FROM track
+    JOIN root
+      ON root.id = track.parent_id
+    UNION ALL
+    SELECT track.id, root.id AS root_id
+    FROM track
+    JOIN track AS parent
+      ON parent.id = track.parent_id
+    JOIN root
+      ON root.id = parent.parent_id
+  )
+SELECT
+  id,
+  gpu_id AS gpu,
+  name,
+  unit,
+  description GLOB '*, over windows of * ns' AS is_computed
+FROM gpu_counter_track
+UNION ALL
+SELECT
+  track.id,
+  root.gpu,
+  iif(place.id = root.id, 'Utilization', track.name) AS name,
+  track.unit,
+  place.id = root.id
+  OR extract_arg(track.source_arg_set_id, 'description')
+  GLOB '*, over windows of * ns' AS is_computed
+FROM place
+JOIN root
+  ON root.id = place.root_id
+JOIN counter_track AS track
+  ON track.id = place.id;
+
 -- What the GPUs' own counters measured, metrics sampled by nsys included: a
 -- row for each interval. (The engine has a value at the beginning of the
 -- interval that it was measured over; the last one only ends the last
@@ -26,7 +91,7 @@ AS
 WITH
   sample AS (
     SELECT
-      track.gpu_id AS gpu,
+      track.gpu,
       track.name,
       track.unit,
       counter.ts,
@@ -36,7 +101,7 @@ WITH
       ) - counter.ts AS dur,
       counter.value,
       counter.track_id
-    FROM gpu_counter_track AS track
+    FROM _nsys_gpu_counter_track AS track
     JOIN counter
       ON counter.track_id = track.id
   )
@@ -75,10 +140,9 @@ WITH
   sample AS (
     SELECT counter.gpu, counter.name, counter.ts, counter.dur, counter.value
     FROM nsys_gpu_counter AS counter
-    JOIN gpu_counter_track AS track
+    JOIN _nsys_gpu_counter_track AS track
       ON track.id = counter.track_id
-    WHERE
-      track.description GLOB '*, over windows of * ns'
+    WHERE track.is_computed
   )
 SELECT
   gpu,

@@ -1,0 +1,146 @@
+"""`--compat`: all that a native trace shows, in traces and engines that know no GPU model."""
+
+import functools
+from collections import defaultdict
+
+import polars as pl
+import pytest
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from nsys2perfetto import convert
+from nsys2perfetto.query import package
+from nsys2perfetto.sql import PACKAGE
+from samples.builder import Capture, Kernel
+from samples.builder.scenarios import SCENARIOS
+from tests import runs
+from tests.compat_trace import (
+    CompatTrace,
+    arrow,
+    gpu_number,
+    native_operations,
+    on_cpu,
+    operations,
+)
+from tests.engine import query
+from tests.runs import same
+
+CAPTURES = (*SCENARIOS, *runs.SAMPLES, "same_run 2020.4", "same_run 3.25.0 graph")
+ENGINES = ("v55", "v52")
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def open_in(request, open_trace, open_in_v52):
+    """Each engine in turn."""
+    return {"v55": open_trace, "v52": open_in_v52}[request.param]
+
+
+@functools.cache
+def written(path, **options):
+    output = runs.folder() / f"{path.stem}{''.join(options)} compat.pftrace"
+    return convert(path, output, force=True, compat=True, **options)
+
+
+@pytest.fixture(scope="session", params=CAPTURES)
+def native(request, open_trace):
+    return runs.load(request.param, open_trace)
+
+
+@functools.lru_cache(maxsize=4)
+def compat(path, open_in):
+    return CompatTrace(written(path).output, open_in)
+
+
+def test_everything_is_there(native, open_in, open_trace):
+    everything_is_there(native, open_in, open_trace)
+
+
+def test_everything_of_real_captures_is_there(capture, open_in, open_trace):
+    everything_is_there(runs.load_capture(capture, open_trace), open_in, open_trace)
+
+
+def everything_is_there(native, open_in, open_trace):
+    found = compat(native.path, open_in)
+    assert not found.losses
+    same(operations(found), native_operations(native.trace), "GPU work")
+    same(
+        on_cpu(found.cpu, lambda s: s["args"]),
+        on_cpu(native.trace.cpu, native.trace.args),
+        "other slices",
+    )
+    at = native.trace.by_id
+    expected = [arrow(at[f["slice_out"]], at[f["slice_in"]]) for f in native.trace.flows]
+    same([arrow(*pair) for pair in found.flows], expected, "arrows")
+    assert written(native.path).arrows == native.result.arrows
+    same(compat_counters(found), native_counters(native.result.output, open_trace), "counters")
+    # Nothing looks like a call stack, and nothing overlaps.
+    assert {s["depth"] for s in found.gpu} <= {0}
+    of_track = defaultdict(list)
+    for s in found.gpu:
+        of_track[s["track_id"]].append((s["ts"], s["ts"] + s["dur"]))
+    for spans in of_track.values():
+        spans.sort()
+        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+
+def test_no_gpu_model(native):
+    """Neither its packets nor its extensions."""
+    trace = pb.Trace.FromString(written(native.path).output.read_bytes())
+    kinds = {p.WhichOneof("data") for p in trace.packet} - {None}
+    assert kinds <= {
+        "extension_descriptor", "clock_snapshot", "trace_attributes", "gpu_info",
+        "track_descriptor", "track_event",
+    }  # fmt: skip
+
+
+def compat_counters(trace):
+    found = []
+    for root, name, unit, ts, value in trace.counters:
+        if (gpu := gpu_number(root)) is not None and " memory" not in name:
+            found.append((gpu, "Utilization" if name == root else name, unit, ts, value))
+        else:
+            found.append((None, name, unit, ts, value))
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def native_counters(path, open_trace):
+    with open_trace(path) as tp:
+        found = query.rows(
+            tp,
+            "select g.gpu_id as gpu, t.name, t.unit, c.ts, c.value from counter c "
+            "join counter_track t on t.id = c.track_id "
+            "left join gpu_counter_track g on g.id = t.id",
+        )
+    return [(r["gpu"], r["name"], r["unit"] or None, r["ts"], r["value"]) for r in found]
+
+
+@pytest.mark.parametrize("name", ["decode_eager", "two_processes_two_gpus", "unified_memory"])
+def test_sql_views_say_the_same(name, open_trace):
+    path = runs.scenario(name).path
+    views = package.views()
+
+    def rows(trace):
+        with open_trace(trace, sql_packages=[PACKAGE]) as tp:
+            for view in views.values():
+                sql = f"INCLUDE PERFETTO MODULE {view.module}; SELECT * FROM {view.name}"
+                ids = [c.name for c in view.columns if c.type == "JOINID" or c.name == "id"]
+                yield view.name, query.frame(tp, sql).drop(ids, strict=False)
+
+    native = runs.load(name, open_trace).result.output
+    for (view, found), (_, expected) in zip(rows(written(path).output), rows(native), strict=True):
+        if view == "nsys_capture":
+            found = found.filter(pl.col("name") != "compat")
+        same(map(str, found.rows()), map(str, expected.rows()), view)
+
+
+def test_order_of_tracks(open_in):
+    """The GPU, which is its utilization; its busiest stream; other streams; counters."""
+    made = Capture()
+    busy, idle = made.kernel, made.kernel
+    made.process(1)
+    for i in range(3):
+        idle(Kernel(start=1000 + 100 * i, end=1010 + 100 * i, stream=7))
+        busy(Kernel(start=1000 + 100 * i, end=1090 + 100 * i, stream=23))
+    found = CompatTrace(written(made.save(runs.folder(), "order")).output, open_in)
+    [root] = [r for r in found.order if gpu_number(r["name"]) is not None]
+    assert root["is_counter"]
