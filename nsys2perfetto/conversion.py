@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nsys2perfetto import __version__, annotation_tracks, notes, outputs, step_range
+from nsys2perfetto import __version__, annotation_tracks, first_screen, notes, outputs, step_range
 from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions
 from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
@@ -183,7 +183,9 @@ def _run(
         facts["compat"] = compat_gpu.DONE
     if gpu.used:
         facts["gpus"] = ", ".join(g.name for g in gpu.used)
-    out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
+    view = first_screen.view(found, reading.span)
+    about = header.packets(reading.metadata, gpu.used, first, shift, facts, view)
+    out.write(packets.frame(about))
     writing = _Writing(out, tracks, pools, shift, len(gpu) + sum(map(len, slices)), progress)
     if plain is None:
         writing.gpu_work(gpu)
@@ -193,7 +195,7 @@ def _run(
     counts = {name: len(family) for name, family in derived.items()}
     slices.clear()  # of a large capture they and what is added now would fill the memory
     derived.clear()
-    added = annotation_tracks.make(found, tracks, pools, detail)
+    added = annotation_tracks.make(found, tracks, pools, detail, overview=plain is None)
     writing.slices(list(added.slices.values()))
     writing.counters(added, memory, reading, plain)
     counts |= {name: len(family) for name, family in added.slices.items()}

@@ -8,8 +8,8 @@ older one.
 
 from __future__ import annotations
 
-from perfetto.trace_processor.protos import ProtoFactory
 from perfetto.trace_processor.platform import PlatformDelegate
+from perfetto.trace_processor.protos import ProtoFactory
 
 from tests.engine.locate import wasm_path
 from tests.engine.module import WasmModule

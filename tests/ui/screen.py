@@ -64,7 +64,7 @@ class Browser:
             device_scale_factor=self._scale,
             service_workers="block",
         )
-        context.set_default_timeout(2 * MINUTE)
+        context.set_default_timeout(4 * MINUTE)
         page = context.new_page()
         # Nothing but our own server: analytics and the like fail at once, not by a timeout.
         page.route(
@@ -176,18 +176,18 @@ class Screen:
         )
         self.settle()
 
-    def zoom(self, start: int, end: int) -> None:
-        """Shows this time range, in ns of the trace."""
-        self.page.evaluate(
-            "([from, to]) => { const line = self.app.trace.timeline;"
-            " const time = (n) => BigInt(n);"
-            " const start = line.visibleWindow.start.constructor;"
-            " line.setVisibleWindow(line.visibleWindow.constructor.fromTimeSpan"
-            "   ? line.visibleWindow.constructor.fromTimeSpan({start: time(from), end: time(to)})"
-            "   : new line.visibleWindow.constructor(new start(time(from)), to - from)); }",
-            [str(start), str(end)],
-        )
+    def fit(self) -> None:
+        """Zooms to what is selected: the key f."""
+        self.page.locator("body").press("f")
         self.settle()
+
+    def visible(self) -> tuple[int, int]:
+        """Start and end of what the timeline shows, in ns of the trace."""
+        start, end = self.page.evaluate(
+            "() => { const shown = self.app.trace.timeline.visibleWindow.toTimeSpan();"
+            " return [Number(shown.start), Number(shown.end)]; }"
+        )
+        return start, end
 
     def query(self, sql: str) -> list[list[str]]:
         """Rows that the query page shows for `sql`, typed there."""
@@ -200,7 +200,8 @@ class Screen:
         editor.press("ControlOrMeta+Enter")
         self.settle()
         return self.page.locator(".pf-query-page .pf-data-grid tbody tr").evaluate_all(
-            "(rows) => rows.map((r) => [...r.querySelectorAll('td')].map((c) => c.innerText.trim()))"
+            "(rows) => rows.map("
+            " (r) => [...r.querySelectorAll('td')].map((cell) => cell.innerText.trim()))"
         )
 
     def ask(self, sql: str) -> list[dict[str, object]]:
