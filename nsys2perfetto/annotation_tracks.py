@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from nsys2perfetto import first_screen
 from nsys2perfetto.analysis import utilization
 from nsys2perfetto.analysis.intervals import Spread, distinct
 from nsys2perfetto.analysis.steps import PHASES
@@ -28,8 +29,9 @@ _STEPS_HELP = (
 )
 _GAPS = "GPU idle gaps"
 _GAPS_HELP = (
-    "Times in which the GPU had nothing to do, with their cause; arguments gpu_gap.*. Gaps shorter "
-    "than --min-gap ({} ns) are not shown."
+    "Times in which the GPU had nothing to do, with their cause: the complement of all GPU work, "
+    "judged by the calls that launched it. Arguments gpu_gap.*. Gaps shorter than --min-gap "
+    "({} ns) are not shown."
 )
 _PROCESS_GAPS_HELP = (
     "Times in which the GPU had nothing to do for this process. Others use it too, so it may have "
@@ -75,13 +77,23 @@ def prepare(found: Annotations) -> None:
 
 
 def make(
-    found: Annotations, tracks: Tracks, pools: Pools, detail: Detail = FULL
+    found: Annotations,
+    tracks: Tracks,
+    pools: Pools,
+    detail: Detail = FULL,
+    overview: bool = True,
 ) -> AnnotationTracks:
-    """Makes the tracks of all steps, gaps and counters; `detail`: how much is said of each gap.
+    """Makes the tracks of all steps, gaps and counters.
 
-    A root track with slices of its own and a child is what the UI shows first, right below the
-    GPUs: steps, with the gaps below them. Names tell processes and GPUs apart where there are
-    several, since root tracks of the same name are shown as one.
+    Names tell processes and GPUs apart where there are several, since root tracks of the same name
+    are shown as one.
+
+    Args:
+        found: What was found.
+        tracks: Hands out the tracks.
+        pools: For names and texts.
+        detail: How much is said of each gap.
+        overview: Repeat counters of the GPUs where the first screen shows them (`first_screen`).
     """
     result = AnnotationTracks()
     steps, table = found.steps.steps, found.table
@@ -99,9 +111,16 @@ def make(
         _add_steps(result, found, root, pids, tracks, pools)
     if found.options.counters and len(found.operations.start):
         result.gpu_counters = counters(found) if found.counters is None else found.counters
+    shown_first = result.gpu_counters if overview else []
+    result.counters += first_screen.utilization(shown_first, tracks)
     if found.options.gaps:
         for name, of_processes, places, category in (
-            ("idle_gap", False, _gap_tracks(found, root, tracks), gap_slices.CATEGORY),
+            (
+                "idle_gap",
+                False,
+                _gap_tracks(found, root, tracks, shown_first, result.counters),
+                gap_slices.CATEGORY,
+            ),
             ("process_gap", True, _process_gap_tracks(found, tracks), gap_slices.PROCESS_CATEGORY),
         ):
             shown = found.shown_gaps(of_processes)
@@ -137,7 +156,7 @@ def _add_steps(
         result.slices["step_family"] = shares
     for unit, track in root.items() if found.options.counters else ():
         rows = np.flatnonzero(steps.unit == unit)
-        counter = counter_tracks.counter_track(tracks, track, _TOKENS, "", _TOKENS_HELP)
+        counter = counter_tracks.counter_track(tracks, track, _TOKENS, "steps/s", _TOKENS_HELP)
         # After a step that nothing follows at once, and after the last, there is no rate.
         ends = steps.t1[rows]
         after = np.append(steps.t0[rows][1:] != ends[:-1], True)
@@ -148,19 +167,31 @@ def _add_steps(
 
 
 def _gap_tracks(
-    found: Annotations, root: dict[int, int], tracks: Tracks
+    found: Annotations,
+    root: dict[int, int],
+    tracks: Tracks,
+    shown_first: list[CounterBlock],
+    counters: list[CounterValues],
 ) -> dict[int, tuple[int, int]]:
-    """Track and number of each GPU: below the steps of its only process that has steps."""
+    """Track and number of each GPU: at the root, with the depth of its launch queue below.
+
+    Without counters there is nothing to put below it: then it stands below the steps of the only
+    process that has steps on the GPU.
+    """
     help_text = _GAPS_HELP.format(found.options.min_gap)
     gpus = distinct(found.gaps.track).tolist()
+    blocks = {block.gpu: block for block in shown_first}
     result = {}
     for gpu in gpus:
         owners = [track for unit, track in root.items() if found.table.units[unit].gpu == gpu]
-        if len(owners) == 1:
+        if len(owners) == 1 and gpu not in blocks:
             track = tracks.child(owners[0], _GAPS, help_text)
         else:
-            name = f"{_GAPS} · GPU {gpu}" if len(gpus) > 1 or owners else _GAPS
+            name = f"{_GAPS} · GPU {gpu}" if len(gpus) > 1 or len(owners) > 1 else _GAPS
             track = tracks.child(None, name, help_text)
+        if gpu in blocks:
+            below = first_screen.copied(blocks[gpu], "Launch queue depth", tracks, track)
+            counters.append(below)
         result[gpu] = (track, gpu)
     return result
 

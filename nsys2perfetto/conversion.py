@@ -6,17 +6,20 @@ The pipeline can be read top to bottom in `_run`: read columns, join them, write
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from nsys2perfetto import __version__, annotation_tracks, notes, outputs, sizing, step_range
+from nsys2perfetto import (
+    __version__,
+    annotation_tracks,
+    first_screen,
+    notes,
+    outputs,
+    sizing,
+    step_range,
+)
 from nsys2perfetto.annotation import LEAN_MIN_GAP, MIN_GAP, AnnotationOptions, Annotations
-from nsys2perfetto.annotation_tracks import AnnotationTracks
 from nsys2perfetto.errors import UsageError
 from nsys2perfetto.families import FAMILIES
 from nsys2perfetto.model import Model, read
@@ -29,32 +32,21 @@ from nsys2perfetto.step_range import Numbers
 from nsys2perfetto.tracks import (
     call_tables,
     compat_gpu,
-    counter_tracks,
-    cpu_samples,
     cuda_api,
-    gpu_counters,
     header,
-    instants,
     memory_counters,
     scheduling,
-    sequences,
-    thread_slices,
     wake_ups,
 )
 from nsys2perfetto.tracks import nvtx as nvtx_tracks
 from nsys2perfetto.tracks.arrows import CORRELATIONS, FLOWS
-from nsys2perfetto.tracks.compat_gpu import Awaited, CompatGpus
 from nsys2perfetto.tracks.cuda_api import Calls
 from nsys2perfetto.tracks.detail import FULL, LEAN, LEFT_OUT, Detail
-from nsys2perfetto.tracks.gpu_sequence import GpuSequence
-from nsys2perfetto.tracks.memory_counters import MemoryCounters
 from nsys2perfetto.tracks.processes import Tracks
-from nsys2perfetto.tracks.thread_pools import Pools
 from nsys2perfetto.tracks.thread_slices import SliceFamily
 from nsys2perfetto.wire import cores, packets
 from nsys2perfetto.wire.writer import TraceWriter
-
-Data = bytes | npt.NDArray[np.uint8]
+from nsys2perfetto.writing import Compat, Writing
 
 _MOST_BESIDE = 3_000_000
 """GPU operations up to which annotations are computed while events are written: the memory of both
@@ -182,23 +174,11 @@ def _run(
     memory = memory_counters.prepare(
         reading.memory, reading.memory_pools, reading.gpus, tracks, selection.start
     )
-    facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
-    facts["kernels"] = len(reading.work["kernel"])
-    part = found.part
-    if part is not None:
-        facts["steps"] = f"{part.first}..{part.last}"
-    if choices := found.choices():
-        facts["decode_steps"] = "; ".join(choices)
-    if annotate.gaps and len(operations.start):
-        facts["min_gap_ns"] = annotate.min_gap
-    if detail == LEAN:
-        facts["lean"] = LEFT_OUT
-    if plain is not None:
-        facts["compat"] = compat_gpu.DONE
-    if gpu.used:
-        facts["gpus"] = ", ".join(g.name for g in gpu.used)
-    out.write(packets.frame(header.packets(reading.metadata, gpu.used, first, shift, facts)))
-    writing = _Writing(out, tracks, pools, shift, len(gpu) + sum(map(len, slices)), progress)
+    facts = _facts(model, annotate, detail, compat)
+    view = first_screen.view(found, reading.span)
+    about = header.packets(reading.metadata, gpu.used, first, shift, facts, view)
+    out.write(packets.frame(about))
+    writing = Writing(out, tracks, pools, shift, len(gpu) + sum(map(len, slices)), progress)
     with _prepared(found):
         if plain is None:
             writing.gpu_work(gpu)
@@ -208,7 +188,7 @@ def _run(
     counts = {name: len(family) for name, family in derived.items()}
     slices.clear()  # of a large capture they and what is added now would fill the memory
     derived.clear()
-    added = annotation_tracks.make(found, tracks, pools, detail)
+    added = annotation_tracks.make(found, tracks, pools, detail, overview=plain is None)
     writing.slices(list(added.slices.values()))
     writing.counters(added, memory, reading, plain)
     counts |= {name: len(family) for name, family in added.slices.items()}
@@ -229,8 +209,30 @@ def _run(
         time_shift_ns=shift,
         arrows=int((calls.submitting_call >= 0).sum()) if detail.arrows else 0,
         decode_steps=found.choices(),
-        part=part,
+        part=found.part,
     )
+
+
+def _facts(
+    model: Model, annotate: AnnotationOptions, detail: Detail, compat: bool
+) -> dict[str, str | int]:
+    """What the trace's metadata say of how it was made."""
+    found = model.annotations
+    facts: dict[str, str | int] = {"nsys2perfetto_version": __version__}
+    facts["kernels"] = len(model.reading.work["kernel"])
+    if found.part is not None:
+        facts["steps"] = f"{found.part.first}..{found.part.last}"
+    if choices := found.choices():
+        facts["decode_steps"] = "; ".join(choices)
+    if annotate.gaps and len(model.operations.start):
+        facts["min_gap_ns"] = annotate.min_gap
+    if detail == LEAN:
+        facts["lean"] = LEFT_OUT
+    if compat:
+        facts["compat"] = compat_gpu.DONE
+    if model.gpu.used:
+        facts["gpus"] = ", ".join(g.name for g in model.gpu.used)
+    return facts
 
 
 def _prepared(found: Annotations) -> AbstractContextManager[None]:
@@ -260,133 +262,6 @@ def _cuda(
     if woken is not None:
         derived["wake_up"] = woken
     return [api, orphans]
-
-
-class Compat:
-    """What a trace without GPU model has instead; made step by step in the order of `_run`."""
-
-    def __init__(self, model: Model, detail: Detail) -> None:
-        self._model = model
-        self._detail = detail
-        self._awaited = Awaited(np.empty(0, np.int64))
-        found = model.annotations
-        busy = found.table.gpu if found.options.counters else np.empty(0, np.int64)
-        self.gpus = CompatGpus(model.gpu.used, model.tracks, np.unique(busy).tolist())
-
-    def waited(self, found: wake_ups.Waits) -> int:
-        """Notes what was waited for; the number of the first wake-up's arrow."""
-        model = self._model
-        rows, _ = wake_ups.woken(found, model.calls, model.operations)
-        self._awaited = Awaited(found.awaited[rows])
-        return compat_gpu.first_wake_up(model.operations)
-
-    def gpu_work(self) -> list[SliceFamily]:
-        """Kernels, copies, memory sets, graph launches."""
-        model = self._model
-        calls = model.calls if self._detail.arrows else None
-        return self.gpus.slices(model.gpu, model.operations, calls, self._awaited, model.pools)
-
-
-@dataclass
-class _Writing:
-    """Writes all events, part by part; what a part refers to is announced before it."""
-
-    out: TraceWriter
-    tracks: Tracks
-    pools: Pools
-    shift: int
-    total: int
-    progress: Progress
-    done: int = 0
-    _started: bool = False
-
-    def gpu_work(self, gpu: GpuSequence) -> None:
-        """Kernels, copies, memory sets, graph launches."""
-        self.progress("writing", 0, self.total)
-        for chunk in gpu.packets(self.shift):
-            self.out.write(chunk)
-        self._advance(len(gpu))
-
-    def threads(
-        self, slices: list[SliceFamily], ranges: nvtx_tracks.Nvtx, reading: Reading
-    ) -> None:
-        """What happened on threads, and messages."""
-        # Placing slices and marks makes tracks and interns names, so what announces them comes
-        # second.
-        body = _Ahead(thread_slices.packets(slices, self.tracks, self.shift))
-        marks = _Ahead(ranges.marks(self.tracks, self.shift))
-        samples = _Ahead(
-            cpu_samples.write(reading.samples, reading.strings, self.tracks, self.shift)
-        )
-        messages = packets.frame(
-            instants.messages(reading.messages, self.tracks, self.pools, self.shift)
-        )
-        self._announce()
-        for chunk in body:
-            self.out.write(chunk)
-            self._advance(thread_slices.CHUNK)
-        for chunk in marks:
-            self.out.write(chunk)
-        self.out.write(messages)
-        for part in samples:
-            self.out.write(part)
-
-    def slices(self, slices: list[SliceFamily]) -> None:
-        """Slices on tracks of their own: steps, their families, gaps."""
-        body = _Ahead(thread_slices.packets(slices, self.tracks, self.shift))
-        self._announce()
-        for chunk in body:
-            self.out.write(chunk)
-
-    def counters(
-        self,
-        added: AnnotationTracks,
-        memory: MemoryCounters,
-        reading: Reading,
-        plain: Compat | None,
-    ) -> None:
-        """Counters on tracks and of GPUs."""
-        for chunk in counter_tracks.packets(added.counters, self.shift):
-            self.out.write(chunk)
-        for chunk in memory.packets(self.shift, reading.span[0]):
-            self.out.write(chunk)
-        metrics = gpu_counters.of_metrics(reading.metrics, added.gpu_counters)
-        blocks = [*added.gpu_counters, *metrics]
-        if plain is None:
-            for data in gpu_counters.packets(blocks, self.shift):
-                self.out.write(data)
-        else:
-            values = plain.gpus.counters(blocks)
-            self._announce()
-            for chunk in counter_tracks.packets(values, self.shift):
-                self.out.write(chunk)
-
-    def _announce(self) -> None:
-        """Descriptors of tracks and interned strings that are new."""
-        self.out.write(packets.frame(self.tracks.packets()))
-        if not self._started:
-            self.out.write(packets.frame([sequences.start(sequences.CPU)]))
-            self._started = True
-        for entries in self.pools.entries():
-            for packet in packets.interned(sequences.following(sequences.CPU), entries):
-                self.out.write(packet)
-
-    def _advance(self, events: int) -> None:
-        self.done = min(self.total, self.done + events)
-        self.progress("writing", self.done, self.total)
-
-
-class _Ahead:
-    """An iterator of chunks whose first chunk is already made."""
-
-    def __init__(self, chunks: Iterator[Data]) -> None:
-        self._rest = chunks
-        self._first = next(chunks, None)
-
-    def __iter__(self) -> Iterator[Data]:
-        if self._first is not None:
-            yield self._first
-        yield from self._rest
 
 
 def _extent(slices: int, reading: Reading, found: Annotations, detail: Detail) -> sizing.Extent:

@@ -23,6 +23,7 @@ def packets(
     first: int,
     shift: int,
     facts: dict[str, str | int],
+    view: tuple[int, int] | None = None,
 ) -> Iterator[pb.TracePacket]:
     """The packets before everything else.
 
@@ -32,6 +33,7 @@ def packets(
         first: Start of the first event, ns as the capture counts.
         shift: ns added to every timestamp.
         facts: More metadata, by name.
+        view: The time that the UI shows first, ns as the capture counts; None for everything.
     """
     yield sequences.start(sequences.DESCRIPTORS)
     packet = sequences.following(sequences.DESCRIPTORS)
@@ -41,6 +43,8 @@ def packets(
         yield clocks
     yield _attributes(metadata, shift, facts)
     yield _gpu_info(gpus)
+    if view is not None:
+        yield from _view(view, shift)
 
 
 def _clocks(metadata: Metadata, first: int, shift: int) -> pb.TracePacket | None:
@@ -61,6 +65,19 @@ def _clocks(metadata: Metadata, first: int, shift: int) -> pb.TracePacket | None
     for clock, time in ((pb.BUILTIN_CLOCK_BOOTTIME, at), (pb.BUILTIN_CLOCK_REALTIME, utc)):
         snapshot.clocks.add(clock_id=clock, timestamp=max(0, time))
     return packet
+
+
+def _view(view: tuple[int, int], shift: int) -> Iterator[pb.TracePacket]:
+    """Makes the UI open with this time on the screen.
+
+    It shows the time for which the trace says that its tracing was under way, which a recorder of
+    Perfetto's puts down with such packets: after its last data source has started, until it ends.
+    """
+    for time, happened in zip(view, ("all_data_sources_started", "tracing_disabled"), strict=True):
+        packet = sequences.following(sequences.DESCRIPTORS)
+        packet.timestamp = max(0, time + shift)
+        setattr(packet.service_event, happened, True)
+        yield packet
 
 
 def _attributes(metadata: Metadata, shift: int, facts: dict[str, str | int]) -> pb.TracePacket:

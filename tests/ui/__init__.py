@@ -1,1 +1,1 @@
-"""Tests in a real browser with the real UI; they are skipped where one of them is missing."""
+"""Tests in the real Perfetto UI, in a real browser; see docs/development.md."""
