@@ -36,7 +36,7 @@ Data = bytes | npt.NDArray[np.uint8]
 
 
 class Compat:
-    """What a trace without GPU model has instead; made step by step in the order of `conversion._run`."""
+    """What a trace without GPU model has instead, made in the order of `conversion._run`."""
 
     def __init__(self, model: Model, detail: Detail) -> None:
         self._model = model

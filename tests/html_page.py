@@ -92,7 +92,8 @@ class Page(HTMLParser):
 
 def time_of(link: str) -> dict[str, int]:
     """The numbers of a link into the trace."""
-    return {k: int(v) for k, v in _arguments(link).items() if k != "url"}
+    arguments = _arguments(link)
+    return {k: int(arguments[k]) for k in ("visStart", "visEnd", "ts", "dur")}
 
 
 def trace_of(link: str) -> str:

@@ -1,6 +1,7 @@
 """The command `open`, in a process of its own, with a program of ours in the browser's place."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -47,6 +48,21 @@ def test_it_ends_when_the_tab_has_the_trace(trace):
         out, err = finish(process)
     assert (process.returncode, err) == (0, "")
     assert out.endswith("The tab has the trace; nothing is served any more.\n")
+
+
+def test_the_links_of_a_page_lead_to_what_is_served_with_stay(trace, tmp_path):
+    page = tmp_path / "page.html"
+    assert run("report", tmp_path / "run.sqlite", "--html", page)[0] == 0
+    [path] = set(re.findall(r"127\.0\.0\.1%3A9001%2F([\w.-]+?)&", page.read_text()))
+    options = ("--no-browser", "--stay", "--timeout", "0", *ANY_PORT)
+    with opened(tmp_path / "run.sqlite", *options) as (process, link):
+        url = parsed(link)[1]
+        assert url.rpartition(":")[2].partition("/")[2] == path
+        for _ in range(2):
+            assert ask(url)[2] == trace.read_bytes()
+        process.send_signal(signal.SIGINT)
+        finish(process)
+    assert process.returncode == 130
 
 
 def test_a_capture_is_converted_and_nothing_is_left(temporary, tmp_path):

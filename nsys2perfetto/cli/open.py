@@ -59,7 +59,11 @@ nsys2perfetto open trace.pftrace --ui perfetto-ui/  a UI of your own, no network
     metavar="TIME",
     help="Give up if no browser has fetched the trace until then.",
 )
-@click.option("--stay", is_flag=True, help="Serve until Ctrl-C, so that the link works again.")
+@click.option(
+    "--stay",
+    is_flag=True,
+    help="Serve until Ctrl-C, so that the link works again, and so do those of `report --html`.",
+)
 def command(
     *,
     path: Path,
@@ -88,14 +92,16 @@ def command(
     visible = terminal.is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
     with ExitStack() as stack:
         with Progress(path.name, visible) as progress:
-            served = viewing.serve(path, ui=ui, port=port, progress=progress, **options)
+            served = viewing.serve(
+                path, ui=ui, port=port, lasting=stay, progress=progress, **options
+            )
             serving = stack.enter_context(served)
         if serving.conversion is not None:
             _print(_of_conversion(serving.conversion))
         _print(_of_link(serving, ui))
         opened = not no_browser and serving.open_browser()
         _print(_what_to_do(serving, opened, is_asked=not no_browser))
-        if not serving.wait(timeout / _NS):
+        if not serving.wait(None if stay else timeout / _NS):
             raise viewing.not_fetched(timeout / _NS)
         if stay or serving.serves_ui:
             click.echo("The tab has the trace. Serving until Ctrl-C.")

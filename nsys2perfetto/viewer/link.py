@@ -18,6 +18,7 @@ so there is none but those two, which Perfetto's documentation promises to keep.
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import quote, urlencode
 
 UI = "https://ui.perfetto.dev"
@@ -58,6 +59,11 @@ def link(ui: str, trace_url: str, kernels: int | None) -> str:
     arguments["startupCommands"] = json.dumps(commands, separators=(",", ":"))
     # The UI takes + for a blank only in some versions: everything is percent-encoded.
     return f"{ui.rstrip('/')}/#!/?{urlencode(arguments, quote_via=quote, safe='')}"
+
+
+def served_name(name: str) -> str:
+    """The name of a trace in the URL that it is served at, which no one needs to encode."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_") or "trace.pftrace"
 
 
 def plugins(kernels: int | None) -> list[str]:

@@ -1,8 +1,9 @@
 """Serves one trace to one UI, on the loopback only.
 
 Another page that is open in the same browser, or another user of the machine, must not get the
-trace: its path holds a secret that only the link has, requests must name this host (against DNS
-rebinding) and come from the UI's origin, and nothing else is served.
+trace: its path holds a secret that only the link has (unless links made beforehand shall lead to
+it), requests must name this host (against DNS rebinding) and come from the UI's origin, and nothing
+else is served.
 """
 
 from __future__ import annotations
@@ -92,10 +93,16 @@ class TraceServer(ThreadingHTTPServer):
         """`http://127.0.0.1:PORT`."""
         return f"http://{HOST}:{self.port}"
 
-    def offer(self, trace: Path, name: str) -> None:
-        """Sets what is served, and the name that the UI shows of it; plain ASCII."""
+    def offer(self, trace: Path, name: str, *, lasting: bool = False) -> None:
+        """Sets what is served.
+
+        Args:
+            trace: The file.
+            name: What the UI shows of it; plain ASCII.
+            lasting: The path is the name alone, so that links made beforehand lead to it.
+        """
         self.trace = trace
-        self.trace_path = f"/{secrets.token_urlsafe(12)}/{name}"
+        self.trace_path = f"/{name}" if lasting else f"/{secrets.token_urlsafe(12)}/{name}"
         self._quiet_since = time.monotonic()
 
     @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import tempfile
 import threading
@@ -96,6 +95,7 @@ def serve(
     *,
     ui: str | Path = UI,
     port: int | None = None,
+    lasting: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> Iterator[Serving]:
@@ -105,6 +105,8 @@ def serve(
         path: A trace, or a capture, which is converted to a temporary file first.
         ui: The UI: a URL, or a folder with its files, which are then served, too.
         port: Of 127.0.0.1. 9001 if None, the only one from which ui.perfetto.dev may fetch.
+        lasting: Serve it under its name alone, so that the links of `report --html` lead to it.
+            Other users of this machine can fetch it then, as long as it is served.
         progress: Called now and then while a capture is converted.
         options: How to convert a capture, see `convert`.
 
@@ -143,7 +145,7 @@ def serve(
             kernels = sum(c.written for c in conversion.families if c.family == "kernel")
         else:
             kernels = head.kernels(trace)
-        server.offer(trace, _plain(trace.name))
+        server.offer(trace, links.served_name(trace.name), lasting=lasting)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         stack.callback(server.shutdown)
@@ -241,11 +243,6 @@ def _temporary_folder(stack: contextlib.ExitStack) -> Path:
         raise OutputError(f"no folder for temporary files: {error.strerror or error}") from None
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def _plain(name: str) -> str:
-    """The name of a file, for a URL that no one needs to encode: the UI shows it as it is there."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_") or "trace.pftrace"
 
 
 def _bracketed(host: str) -> str:

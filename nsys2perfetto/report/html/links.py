@@ -1,17 +1,15 @@
 """Links from the page into the Perfetto UI: where, and at which time.
 
-The UI fetches the trace from `nsys2perfetto open`, which serves it on 127.0.0.1:9001: the only
-foreign address that its content security policy lets it read. `visStart` and `visEnd` are what it
-shows, `ts` and `dur` select a slice (Perfetto, docs/visualization/deep-linking-to-perfetto-ui.md).
+The UI fetches the trace from `nsys2perfetto open --stay`, which serves it under its name.
+`visStart` and `visEnd` are what the UI shows, `ts` and `dur` select a slice (Perfetto,
+docs/visualization/deep-linking-to-perfetto-ui.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
-UI = "https://ui.perfetto.dev"
-SERVER = "http://127.0.0.1:9001"
+from nsys2perfetto.viewer.link import PORT, UI, link, served_name
 
 
 @dataclass(frozen=True)
@@ -20,12 +18,14 @@ class Links:
 
     Attributes:
         trace: File name of the trace.
+        kernels: How many it has, which decides on plugins of the UI.
         shift: What the trace adds to every time of the capture, ns.
         first, last: Of the events that are linked to, ns as the capture counts. The UI ignores a
             view that goes beyond the trace.
     """
 
     trace: str
+    kernels: int
     shift: int
     first: int
     last: int
@@ -33,8 +33,7 @@ class Links:
     @property
     def base(self) -> str:
         """The link without a time."""
-        name = quote(self.trace, safe="", errors="surrogateescape")
-        return f"{UI}/#!/?url={quote(f'{SERVER}/{name}', safe='')}"
+        return link(UI, f"http://127.0.0.1:{PORT}/{served_name(self.trace)}", self.kernels)
 
     def to(self, ts: int, dur: int) -> str:
         """A link that shows what begins at `ts` and lasts `dur` ns, with some time around it."""

@@ -108,12 +108,13 @@ class _Builder:
         is_trace = path.name.endswith((outputs.EXTENSION, f"{outputs.EXTENSION}.gz"))
         name = path.name if is_trace else outputs.default_name(Path(path.name))
         first, last = (places["ts"].min(), places["end"].max()) if len(places) else (0, 0)
-        return Links(name, self.source.time_shift(), first, last)  # type: ignore[arg-type]
+        kernels = int(self.source.gpu_balance()["kernel_count"].sum())
+        return Links(name, kernels, self.source.time_shift(), first, last)  # type: ignore[arg-type]
 
     def _about_links(self) -> str:
         if self.steps.is_empty() and self.sections["big_gaps"].frame.is_empty():
             return ""
-        command = f"nsys2perfetto open {text(self.name)}"
+        command = f"nsys2perfetto open --stay {text(self.name)}"
         return (
             '<p class="note">Links to times lead into the Perfetto UI, as do clicks on steps in '
             f'charts, while <code class="long">{command}</code> serves the trace. '
