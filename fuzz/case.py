@@ -38,6 +38,9 @@ COMMANDS: tuple[list[str], ...] = (
     ["report", "--no-steps", "--top", "2"],
     ["-f", "--lean"],
     ["-f", "--steps", "2..3"],
+    ["-f", "--step-graph", "--min-gap", "0ns"],
+    *([first, "--step-nvtx", "*"] for first in ("-f", "report")),
+    *([first, "--step-kernel", "*e*", "--warmup", "1"] for first in ("-f", "report")),
 )
 """What is done with a capture, besides its conversion in every detail."""
 
@@ -90,7 +93,7 @@ def make(seed: int, folder: Path) -> Case:
     if kind >= 0.6:
         sound = False
         done += _damaged(path, rng)
-    return Case(path, done, _options(rng), sound, [["-f", "-v"], *rng.sample(COMMANDS, 2)])
+    return Case(path, done, _options(rng), sound, [["-f", "-v"], *rng.sample(COMMANDS, 3)])
 
 
 def _weighted(choices: Sequence[tuple[Something, int]], rng: random.Random) -> Something:

@@ -212,7 +212,7 @@ def _said(case: Case, words: list[str], found: list[str]) -> None:
         sys.stdout, sys.stderr = streams
     name = f"nsys2perfetto {' '.join(words)}"
     # A capture without steps has none to choose from: that is the user's mistake.
-    if status not in (0, 1) and not (status == 2 and "--steps" in words):
+    if status not in (0, 1) and not (status == 2 and any("--step" in w for w in words)):
         found.append(f"{name}: status {status}")
     if err.getvalue().count("\n") != (status != 0):
         found.append(f"{name}: status {status}, {err.getvalue()}")

@@ -79,6 +79,20 @@ def rewrite_defaults(db: sqlite3.Connection, table: str, new: list[str], select:
     db.execute(f"ALTER TABLE fuzz_new RENAME TO {name}")
 
 
+def older_metrics(db: sqlite3.Connection, rng: random.Random) -> str:
+    """Samples of GPU metrics as JSON only, as the exports of 2022 have them."""
+    found = [t for t in ("GPU_METRICS", "TARGET_INFO_GPU_METRICS") if t in tables(db)]
+    if not found or "GENERIC_EVENTS" not in tables(db):
+        return "nothing"
+    for table in found:
+        db.execute(f"DROP TABLE {table}")
+    loosen(db, "GENERIC_EVENTS")
+    for _ in range(rng.choice([0, 3, 6])):
+        db.execute("INSERT INTO GENERIC_EVENTS SELECT * FROM GENERIC_EVENTS")
+    db.execute("UPDATE GENERIC_EVENTS SET rawTimestamp = rowid * 100000")
+    return f"no {', '.join(found)}"
+
+
 def added_later(db: sqlite3.Connection, rng: random.Random) -> str:
     """Columns added by ALTER TABLE: the rows that were there end before them."""
     table = pick(db, rng)
@@ -167,6 +181,7 @@ MUTATIONS: tuple[tuple[Mutation, int], ...] = (
     (other_types, 5),
     (other_columns, 5),
     (added_later, 2),
+    (older_metrics, 1),
     (other_key, 3),
     (view, 2),
     (other_tables, 2),
