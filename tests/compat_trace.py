@@ -115,11 +115,7 @@ def native_operations(trace: Trace) -> list[Key]:
     found = []
     for s in trace.gpu:
         args = trace.args(s)
-        own = {
-            k: v
-            for k, v in args.items()
-            if not _ENGINES_OWN.match(k) and k not in _SAID_TWICE
-        }
+        own = {k: v for k, v in args.items() if not _ENGINES_OWN.match(k) and k not in _SAID_TWICE}
         key = (KINDS[s["kind"]], s["name"], s["ts"], s["dur"], s["pid"])
         gpu = gpus.get(s["gpu"], s["gpu"])
         found.append((*key, gpu, s["track"], tuple(sorted(own.items()))))

@@ -74,7 +74,9 @@ def open_in_v52() -> OpenTrace:
         pytest.fail(str(error), pytrace=False)
 
     def opened(trace: Path | str | bytes) -> TraceProcessor:
-        return OldTraceProcessor(trace=io.BytesIO(trace) if isinstance(trace, bytes) else str(trace))
+        return OldTraceProcessor(
+            trace=io.BytesIO(trace) if isinstance(trace, bytes) else str(trace)
+        )
 
     return opened
 
