@@ -223,6 +223,7 @@ class Screen:
         editor.clear()
         editor.fill(sql)
         editor.press("ControlOrMeta+Enter")
+        editor.blur()  # its cursor blinks, and the UI is never idle with that
         self.settle()
         return self.page.locator(".pf-query-page .pf-data-grid tbody tr").evaluate_all(
             "(rows) => rows.map("
