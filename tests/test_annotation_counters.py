@@ -250,8 +250,9 @@ def test_no_counters_on_request(open_trace):
     options = AnnotationOptions(min_gap=0, counters=False)
     found = annotated(sample("decode_eager"), open_trace, options)
     every = annotated(sample("decode_eager"), open_trace, EVERYTHING)
-    computed = {*names(every, 0), "Steps per second"}
+    computed = {*names(every, 0), "Steps per second", "GPU utilization"}
     assert found.losses == []
     assert computed & {c.name for c in found.counters} == set()
     assert {c.name for c in found.counters} == {c.name for c in every.counters} - computed
     assert len(found.gaps) == len(every.gaps) and len(found.steps) == 32
+    assert {g["above"] for g in found.gaps} == {"Decode steps"}

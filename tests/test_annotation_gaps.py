@@ -38,7 +38,7 @@ def run(request, open_trace):
 
 def test_gaps_of_the_samples(run):
     check_gaps(run)
-    assert {g["above"] for g in run.gaps} == {"Decode steps"}
+    assert {g["above"] for g in run.gaps} == {None}
     assert {g["track"] for g in run.gaps} == {"GPU idle gaps"}
     outside = [g for g in run.gaps if "step" not in g]
     assert [g["start"] for g in outside] == [run.steps[-1]["end"]], "after the last marker"

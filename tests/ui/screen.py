@@ -181,6 +181,31 @@ class Screen:
         self.page.locator("body").press("f")
         self.settle()
 
+    def show(self, start: int, end: int) -> None:
+        """Shows this time, in ns of the trace."""
+        self.page.evaluate(
+            "([start, end]) => { const line = self.app.trace.timeline;"
+            " const span = line.visibleWindow.constructor.fromTime(BigInt(start), BigInt(end));"
+            " (line.setVisibleWindow ?? line.updateVisibleTimeHP).call(line, span); }",
+            [str(start), str(end)],
+        )
+        self.settle()
+
+    def sidebar(self) -> None:
+        """Hides or shows the menu on the left."""
+        self.command("dev.perfetto.ToggleLeftSidebar")
+
+    def raise_panel(self, height: int) -> None:
+        """Drags the upper edge of the panel below to this height, in pixels."""
+        handle = self.page.locator(".pf-split-panel__handle").first
+        box = handle.bounding_box()
+        x, y = box["x"] + 600, box["y"] + box["height"] / 2
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x, self.page.viewport_size["height"] - height, steps=4)
+        self.page.mouse.up()
+        self.settle()
+
     def visible(self) -> tuple[int, int]:
         """Start and end of what the timeline shows, in ns of the trace."""
         start, end = self.page.evaluate(
@@ -198,6 +223,7 @@ class Screen:
         editor.clear()
         editor.fill(sql)
         editor.press("ControlOrMeta+Enter")
+        editor.blur()  # its cursor blinks, and the UI is never idle with that
         self.settle()
         return self.page.locator(".pf-query-page .pf-data-grid tbody tr").evaluate_all(
             "(rows) => rows.map("
