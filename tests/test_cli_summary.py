@@ -57,7 +57,8 @@ def test_summary_says_it_all():
         "every time was shifted by 190.0 ms (190,000,000 ns)",
         "  ! 3 CUDA graphs are shown as one slice each",
         "Wrote folder/my.pftrace (15.8 MB)",
-        "Open it: drag folder/my.pftrace into https://ui.perfetto.dev",
+        "Open it: nsys2perfetto open folder/my.pftrace",
+        "      or drag it into https://ui.perfetto.dev",
     ]:
         assert words in out, words
     assert "7 wake_up slices" in " ".join(out.split())

@@ -10,6 +10,7 @@ import pytest
 import nsys2perfetto
 from nsys2perfetto.annotation_tracks import _GAPS, _STEPS
 from nsys2perfetto.errors import Nsys2PerfettoError, TraceError, UsageError
+from nsys2perfetto.first_screen import UTILIZATION
 from nsys2perfetto.viewer import browser, head, viewing
 from nsys2perfetto.viewer.link import (
     BY_PROCESS,
@@ -100,7 +101,7 @@ def test_the_pinned_tracks_are_those_of_the_trace(tmp_path, open_trace):
     trace = nsys2perfetto.convert(sample, tmp_path / "x.pftrace").output
     with open_trace(trace) as tp:
         names = [row.name for row in tp.query("SELECT DISTINCT name FROM track")]
-    assert [n for n in names if n and re.search(PIN, n)] == [_STEPS, _GAPS]
+    assert {n for n in names if n and re.search(PIN, n)} == {_STEPS, _GAPS, UTILIZATION}
 
 
 # ---- how many kernels

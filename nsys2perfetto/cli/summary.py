@@ -54,7 +54,8 @@ def lines(
         *_timings(timings or {}),
         "",
         colour("Wrote ", fg="green") + f"{output} ({size(result.output_size)})",
-        f"Open it: drag {output} into {UI}",
+        f"Open it: nsys2perfetto open {output}",
+        f"      or drag it into {UI}",
     ]
 
 

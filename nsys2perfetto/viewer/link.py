@@ -27,9 +27,9 @@ PORT = 9001
 
 EXPAND = "^GPU$|^Hardware Queues$|^Render Stage$"
 """Groups to open: the kernels of a GPU. The last is what UIs before v55 call the second."""
-PIN = "^Decode steps|^GPU idle gaps"
-"""Tracks to keep at the top, by the names of `annotation_tracks`; they may go on with GPU and
-process. In the order of the tree: a step has its gaps below it."""
+PIN = "^(Decode steps|GPU idle gaps|GPU utilization)( · .*)?$"
+"""Tracks to keep at the top, by the names of `annotation_tracks` and `first_screen`; they may go on
+with GPU and process."""
 
 BY_PROCESS = "dev.perfetto.GpuByProcess"
 """Plugin: GPU work by process, context and stream."""
