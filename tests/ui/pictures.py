@@ -42,16 +42,15 @@ def _draw(trace: Path) -> None:
         ui.sidebar()
         _save(ui, "first-screen")
 
-        ui.page.set_viewport_size({"width": 1400, "height": 900})
+        ui.page.set_viewport_size({"width": 1400, "height": 1000})
         # Kernels and calls in the same look: what happened in a step, or in a gap.
-        ui.command("dev.perfetto.PinTracksByRegex", "^(Decode steps|GPU idle gaps)$")
-        ui.command("dev.perfetto.ExpandTracksByRegex", GROUPS)
+        ui.command("dev.perfetto.PinTracksByRegex", "^(Decode steps|GPU idle gaps)$", "name")
+        ui.command("dev.perfetto.ExpandTracksByRegex", GROUPS, "name")
         [step] = ui.ask(
             f"select id, ts, dur from slice where {STEADY} order by ts limit 1 offset 9"
         )
         ui.select(step["id"])
         ui.show(step["ts"] - 2 * step["dur"], step["ts"] + 3 * step["dur"])
-        ui.raise_panel(430)
         _save(ui, "step")
 
         [gap] = ui.ask(

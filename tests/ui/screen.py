@@ -195,17 +195,6 @@ class Screen:
         """Hides or shows the menu on the left."""
         self.command("dev.perfetto.ToggleLeftSidebar")
 
-    def raise_panel(self, height: int) -> None:
-        """Drags the upper edge of the panel below to this height, in pixels."""
-        handle = self.page.locator(".pf-split-panel__handle").first
-        box = handle.bounding_box()
-        x, y = box["x"] + 600, box["y"] + box["height"] / 2
-        self.page.mouse.move(x, y)
-        self.page.mouse.down()
-        self.page.mouse.move(x, self.page.viewport_size["height"] - height, steps=4)
-        self.page.mouse.up()
-        self.settle()
-
     def visible(self) -> tuple[int, int]:
         """Start and end of what the timeline shows, in ns of the trace."""
         start, end = self.page.evaluate(
