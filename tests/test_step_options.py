@@ -295,9 +295,11 @@ def test_nothing_but_what_nsys_recorded(command):
 
 @pytest.mark.parametrize(
     "first, second",
-    combinations(
-        (["--step-kernel", "x"], ["--step-nvtx", "y"], ["--step-graph"], ["--no-steps"]), 2
-    ),
+    [
+        *combinations(
+            (["--step-kernel", "x"], ["--step-nvtx", "y"], ["--step-graph"], ["--no-steps"]), 2
+        )
+    ],
     ids=lambda a: a[0],
 )
 def test_rules_contradict_each_other(first, second, refused):
