@@ -67,8 +67,8 @@ def test_the_link_says_what_to_fetch_and_what_to_show():
     assert (base, url) == ("https://ui.perfetto.dev/", "http://127.0.0.1:9001/x/a.pftrace")
     assert chosen == ["dev.perfetto.GpuByProcess", "com.meta.GpuCompute"]
     assert [(c["id"], c["args"]) for c in commands] == [
-        ("dev.perfetto.ExpandTracksByRegex", [EXPAND]),
-        ("dev.perfetto.PinTracksByRegex", [PIN]),
+        ("dev.perfetto.ExpandTracksByRegex", [EXPAND, "name"]),
+        ("dev.perfetto.PinTracksByRegex", [PIN, "name"]),
     ]
     assert made.isascii() and not set(made) & set(' "+[]{}|^$\\')
 

@@ -31,6 +31,9 @@ PIN = "^(Decode steps|GPU idle gaps|GPU utilization)( · .*)?$"
 """Tracks to keep at the top, by the names of `annotation_tracks` and `first_screen`; they may go on
 with GPU and process."""
 
+_BY_NAME = "name"
+"""What the expressions fit: names, not paths. Left out, the UI asks its user (seen in v52)."""
+
 BY_PROCESS = "dev.perfetto.GpuByProcess"
 """Plugin: GPU work by process, context and stream."""
 BY_PROCESS_LIMIT = 1_000_000
@@ -50,8 +53,8 @@ def link(ui: str, trace_url: str, kernels: int | None) -> str:
         kernels: How many the trace has, which decides on plugins; None if that is not known.
     """
     commands = [
-        {"id": "dev.perfetto.ExpandTracksByRegex", "args": [EXPAND]},
-        {"id": "dev.perfetto.PinTracksByRegex", "args": [PIN]},
+        {"id": "dev.perfetto.ExpandTracksByRegex", "args": [EXPAND, _BY_NAME]},
+        {"id": "dev.perfetto.PinTracksByRegex", "args": [PIN, _BY_NAME]},
     ]
     arguments = {"url": trace_url}
     if chosen := plugins(kernels):
