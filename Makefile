@@ -84,7 +84,7 @@ test-minimum: $(VENV)/.installed-dev $(MINIMUM)/.installed ## test with the lowe
 	  $(MINIMUM)/bin/python -m pytest -n 2 -p no:cacheprovider $(PYTEST_ARGS) $(MINIMUM_TESTS)
 
 lock: ## write requirements/development.txt anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --upgrade --quiet \
+	uv pip compile pyproject.toml --extra dev --extra ui --universal --python-version 3.10 --upgrade --quiet \
 	  --no-emit-index-url --no-annotate --no-header --output-file requirements/development.txt
 
 clean: ## remove what was built

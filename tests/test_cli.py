@@ -283,6 +283,7 @@ def test_filters_reach_convert(capture, monkeypatch, capsys):
     assert named == {
         "force": False,
         "lean": False,
+        "compat": False,
         "steps": None,
         "start": 10**9,
         "end": 2 * 10**9,

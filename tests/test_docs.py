@@ -69,9 +69,14 @@ def facts(traces, open_trace):
                 arguments.setdefault(without_index(row["key"]), set()).add(row["type"])
             rows = query.rows(tp, "SELECT DISTINCT category AS name FROM slice")
             categories |= {row["name"] for row in rows} - {None}
-            sql = "SELECT name FROM metadata WHERE name GLOB 'trace_attribute.*'"
-            metadata |= {row["name"] for row in query.rows(tp, sql)}
+            metadata |= metadata_in(tp)
     return arguments, categories, metadata
+
+
+def metadata_in(tp):
+    """What the tool says of a trace: facts, and the time that the UI shows first."""
+    sql = "SELECT name FROM metadata WHERE name GLOB 'trace_attribute.*' OR name GLOB '*ed_ns'"
+    return {row["name"] for row in query.rows(tp, sql)}
 
 
 def without_index(argument):
@@ -268,8 +273,12 @@ def test_the_errors_of_sessions_are_those_of_the_code():
     assert {name for row in rows for name in quoted(row[0])} == known
 
 
-def test_the_metadata_are_those_of_the_code(facts):
+def test_the_metadata_are_those_of_the_code(facts, traces, tmp_path, open_trace):
     _, _, metadata = facts
+    capture = traces[0].parent / "device_memory.sqlite"
+    plain = nsys2perfetto.convert(capture, tmp_path / "plain.pftrace", compat=True).output
+    with open_trace(plain) as tp:
+        metadata = metadata | metadata_in(tp)
     assert {name for cells in tables(trace_page(), "name") for name in quoted(cells[0])} == metadata
 
 

@@ -52,7 +52,7 @@ def test_the_chinese_page_walks_through_the_manual():
     [
         ("large",), ("browser", "memory"), ("ranks",), ("no kernels",), ("GPU", "wrong name"),
         ("No decode steps",), ("over 100",), ("nsys stats",), ("negative",), ("blank",),
-        ("badge",), ("no network",), ("goes into the trace",), ("Windows", "macOS"),
+        ("old UI",), ("no network",), ("goes into the trace",), ("Windows", "macOS"),
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -29,7 +29,7 @@ _EXAMPLES = """\
 nsys2perfetto open trace.sqlite             converts it, opens a tab with it
 nsys2perfetto open trace.pftrace --no-browser
 nsys2perfetto open trace.sqlite --steps 10..30
-nsys2perfetto open trace.pftrace --ui perfetto-ui/  a UI of your own, no network
+nsys2perfetto open trace.pftrace --ui ui/    a UI of your own, no network
 """
 
 

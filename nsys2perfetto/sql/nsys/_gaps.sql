@@ -120,7 +120,8 @@ SELECT
   coalesce(extract_arg(args, 'gpu_gap.memory_ns'), zero) AS memory_ns,
   coalesce(extract_arg(args, 'gpu_gap.copy_ns'), zero) AS copy_ns,
   coalesce(extract_arg(args, 'gpu_gap.other_cuda_ns'), zero) AS other_cuda_ns,
-  coalesce(extract_arg(args, 'gpu_gap.outside_cuda_ns'), zero) AS outside_cuda_ns
+  coalesce(extract_arg(args, 'gpu_gap.outside_cuda_ns'), zero)
+    AS outside_cuda_ns
 FROM gap
 LEFT JOIN _nsys_pid AS owner
   USING (pid)

@@ -25,7 +25,10 @@ CREATE PERFETTO MACRO _nsys_work_arg(
 )
 RETURNS Expr
 AS
-coalesce(extract_arg($shape_id, $name), extract_arg($shape_id, 'debug.' || $name));
+coalesce(
+  extract_arg($shape_id, $name),
+  extract_arg($shape_id, 'debug.' || $name)
+);
 
 -- What work of one set of arguments has in common: thousands of kernels
 -- share a set, so arguments are read once a set and not once a kernel.

@@ -62,7 +62,8 @@ SELECT
   _nsys_work_arg!(shape_id, 'registers_per_thread') AS registers_per_thread,
   _nsys_work_arg!(shape_id, 'shared_mem_static') AS shared_mem_static,
   _nsys_work_arg!(shape_id, 'shared_mem_dynamic') AS shared_mem_dynamic,
-  _nsys_work_arg!(shape_id, 'shared_mem_config_size') AS shared_mem_config_size,
+  _nsys_work_arg!(shape_id, 'shared_mem_config_size')
+    AS shared_mem_config_size,
   _nsys_work_arg!(shape_id, 'local_mem_per_thread') AS local_mem_per_thread,
   _nsys_work_arg!(shape_id, 'theoretical_occupancy_pct')
     AS theoretical_occupancy_pct,
