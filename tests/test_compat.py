@@ -61,8 +61,8 @@ def test_everything_is_there(native, open_in, open_trace):
     everything_is_there(native, open_in, open_trace)
 
 
-def test_everything_of_real_captures_is_there(capture, open_in, open_trace):
-    everything_is_there(runs.load_capture(capture, open_trace), open_in, open_trace)
+def test_everything_of_real_captures_is_there(capture, open_in_v52, open_trace):
+    everything_is_there(runs.load_capture(capture, open_trace), open_in_v52, open_trace)
 
 
 def everything_is_there(native, open_in, open_trace):
