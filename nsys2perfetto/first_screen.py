@@ -54,9 +54,11 @@ def copied(
     track = counter_tracks.counter_track(tracks, parent, shown or name, _UNITS[name], text)
     value = block.values[column]
     # It holds from the begin of its window on, and nothing holds after the last.
-    return CounterValues(
-        track, np.append(block.start, block.time), np.append(value, np.zeros(1, value.dtype))
-    )
+    time = np.append(block.start, block.time)
+    value = np.append(value, np.zeros(1, value.dtype))
+    changes = np.append(True, value[1:] != value[:-1])
+    changes[-1] = True
+    return CounterValues(track, time[changes], value[changes])
 
 
 def view(found: Annotations, span: tuple[int, int]) -> tuple[int, int] | None:
